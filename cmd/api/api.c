@@ -1,0 +1,202 @@
+#include "api.h"
+
+#include "consumers.h"
+#include "health.h"
+#include "query_pool.h"
+#include "question.h"
+#include "telemetry.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "http/http.h"
+
+#include <stdlib.h>
+
+#define DRAIN_MS 1500
+
+const struct config_field api_settings_table[] = {
+    CONFIG_FIELD(struct api_settings, host, "HOST", "127.0.0.1", "address to listen on"),
+    CONFIG_FIELD(struct api_settings, port, "PORT", "8001", "port; 0: any", .min = 0, .max = 65535),
+    CONFIG_FIELD(struct api_settings, broker_url, "BROKER_URL", "nats://127.0.0.1:4222",
+                 "the broker; its scheme picks the driver", .secret = true),
+    CONFIG_FIELD(struct api_settings, database_url, "DATABASE_URL",
+                 "postgresql://127.0.0.1:5432/millrace", "PostgreSQL", .secret = true),
+    CONFIG_FIELD(struct api_settings, query_threads, "QUERY_THREADS", "2",
+                 "threads that query, each with a connection", .min = 1, .max = 64),
+    CONFIG_FIELD(struct api_settings, query_queue, "QUERY_QUEUE", "256",
+                 "queries that may wait for a thread", .min = 1, .max = 65536),
+    CONFIG_FIELD(struct api_settings, query_timeout_ms, "QUERY_TIMEOUT_MS", "5000",
+                 "ms from a request to its answer", .min = 100, .max = 60000),
+    CONFIG_FIELD(struct api_settings, origins, "CORS_ORIGINS", "",
+                 "web origins that may ask, joined by commas"),
+    {0},
+};
+
+struct api {
+    struct metrics *metrics;
+    struct broker *broker;
+    struct telemetry *telemetry;
+    struct health *health;
+    struct query_pool *pool;
+    struct http_server *server;
+};
+
+/* Hands an exchange over to the threads that may wait. */
+static void submit(struct api *api, struct http_exchange *exchange, query_work *work, void *context)
+{
+    const struct query_job job = {.exchange = exchange, .work = work, .context = context};
+    struct error err;
+
+    http_defer(exchange);
+    if (!query_pool_submit(api->pool, &job, &err))
+        http_problem(exchange, &err);
+}
+
+static const char *find(const void *exchange, const struct parameter *parameter)
+{
+    return parameter->in_path ? http_parameter(exchange, parameter->name)
+                              : http_query(exchange, parameter->name);
+}
+
+static void handle_resource(void *context, struct http_exchange *exchange)
+{
+    struct arena *arena = http_arena(exchange);
+    struct question *question = arena_alloc(arena, sizeof(*question));
+    struct error err;
+
+    question->resource = http_row(exchange);
+    if (question_read(question, find, exchange, clock_wall_ms(clock_system()), arena, &err))
+        submit(context, exchange, question_answer, question);
+    else
+        http_problem(exchange, &err);
+}
+
+static void handle_consumers(void *context, struct http_exchange *exchange)
+{
+    struct api *api = context;
+    struct error err;
+
+    /* Threads that wait for an absent broker would be missing for the store's answers. */
+    if (health_check(api->health, HEALTH_BROKER, &err)) {
+        submit(api, exchange, consumers_answer, api->broker);
+    } else {
+        (void)error_set(&err, ERROR_UNAVAILABLE, "the broker is away");
+        http_problem(exchange, &err);
+    }
+}
+
+/* `redis` is what clients of old know the broker as. */
+static void handle_health(void *context, struct http_exchange *exchange)
+{
+    static const char *const words[] = {"disconnected", "connected"};
+    AUTO(buffer_free) struct buffer body = {0};
+    struct json_writer writer = {.out = &body};
+    struct api *api = context;
+    struct error err;
+    bool broker = health_check(api->health, HEALTH_BROKER, &err);
+    bool store = health_check(api->health, HEALTH_STORE, &err);
+
+    json_open(&writer, NULL, '{');
+    json_text(&writer, "status", broker && store ? "healthy" : "unhealthy");
+    json_text(&writer, "broker", words[broker]);
+    json_text(&writer, "redis", words[broker]);
+    json_text(&writer, "database", words[store]);
+    json_close(&writer, '}');
+    http_reply_buffer(exchange, broker && store ? 200 : 503, HTTP_JSON, &body);
+}
+
+static const struct http_route routes[] = {
+    {"GET", "/logs", .handle = handle_resource, .row = &resource_logs},
+    {"GET", "/logs/stats", .handle = handle_resource, .row = &resource_logs_stats},
+    {"GET", "/sites/{site_id}/readings", .handle = handle_resource, .row = &resource_readings},
+    {"GET", "/sites/{site_id}/stats", .handle = handle_resource, .row = &resource_site_stats},
+    {"GET", "/consumers", .handle = handle_consumers},
+    {"GET", "/consumers/{name}/lag", .handle = handle_consumers},
+    {"GET", "/health", .handle = handle_health},
+    {0},
+};
+
+static bool check_broker(void *context, struct error *err)
+{
+    return health_check(((struct api *)context)->health, HEALTH_BROKER, err);
+}
+
+static bool check_store(void *context, struct error *err)
+{
+    return health_check(((struct api *)context)->health, HEALTH_STORE, err);
+}
+
+static const struct http_check checks[] = {
+    {"broker", check_broker},
+    {"store", check_store},
+    {0},
+};
+
+static bool start(struct api *api, const struct api_settings *settings, struct error *err)
+{
+    const struct broker_options broker = {.name = "api", .observe = telemetry_observe};
+    const struct query_pool_options pool = {
+        .database_url = settings->database_url,
+        .threads = settings->query_threads,
+        .queue_max = settings->query_queue,
+        .timeout_ms = settings->query_timeout_ms - settings->query_timeout_ms / 10,
+        .metrics = api->metrics,
+    };
+    const struct http_options http = {
+        .service = "api",
+        .host = settings->host,
+        .port = settings->port,
+        .deadline_ms = settings->query_timeout_ms,
+        .origins = settings->origins,
+        .checks = checks,
+        .metrics = api->metrics,
+    };
+
+    metrics_process(api->metrics);
+    if (!broker_open(&api->broker, settings->broker_url, &broker, err))
+        return false;
+    api->telemetry = telemetry_new(api->metrics, api->broker);
+    return health_open(&api->health, api->broker, settings->database_url, err) &&
+           query_pool_start(&api->pool, &pool, err) &&
+           http_start(&api->server, &http, routes, api, err);
+}
+
+bool api_start(struct api **out, const struct api_settings *settings, struct error *err)
+{
+    struct api *api = memory_alloc(sizeof(*api));
+
+    api->metrics = metrics_new();
+    if (start(api, settings, err)) {
+        *out = api;
+        return true;
+    }
+    api_stop(api);
+    return false;
+}
+
+int api_port(const struct api *api)
+{
+    return http_port(api->server);
+}
+
+void api_refresh(struct api *api)
+{
+    health_refresh(api->health);
+}
+
+void api_stop(struct api *api)
+{
+    if (api == NULL)
+        return;
+    if (api->server != NULL) {
+        http_unready(api->server);
+        query_pool_stop(api->pool, DRAIN_MS);
+        http_stop(api->server);
+    }
+    query_pool_free(api->pool);
+    health_close(api->health);
+    telemetry_free(api->telemetry);
+    broker_close(api->broker);
+    metrics_free(api->metrics);
+    free(api);
+}

@@ -1,0 +1,89 @@
+/*
+ * NATS JetStream, 2.9 to 2.14, over nats.c, 3.4.1 to 3.10.
+ *
+ * nats_publish.c    publishes with answers that it matches itself   nats_pull.c     deliveries
+ * nats_slots.c      the publishes that are under way                nats_settle.c   settlements
+ * nats_topology.c   makes streams and consumers                     nats_presence.c is it there?
+ * nats_api.c        requests to the JetStream API, as JSON          nats_inspect.c  lag, peek, trim
+ *
+ * The library's own JetStream calls are not used: its fetch waits out partial batches and, before
+ * 3.9, can write past its buffer; its publish costs three times the CPU; its topology calls reset
+ * the settings that they do not know.
+ */
+#include "broker/nats_driver.h"
+
+#include "base/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void nats_close(struct broker *base)
+{
+    struct nats_broker *broker = nats_broker_of(base);
+
+    nats_publisher_stop(broker->publisher);
+    nats_connection_close(&broker->quick);
+    nats_connection_close(&broker->bulk);
+    nats_connection_close(&broker->pull);
+    nats_connection_close(&broker->settle);
+    nats_publisher_free(broker->publisher);
+    pthread_mutex_destroy(&broker->denials.lock);
+    free(broker);
+}
+
+static bool connect_one(struct nats_broker *broker, struct nats_connection *connection,
+                        const char *url, bool at_once, struct error *err)
+{
+    struct nats_settings settings = {
+        .url = url, .name = broker->base.options.name, .at_once = at_once};
+
+    connection->broker = &broker->base;
+    connection->denials = &broker->denials;
+    connection->reports = connection == &broker->pull;
+    return nats_connection_open(connection, &settings, err);
+}
+
+static bool connect_all(struct nats_broker *broker, const char *url, struct error *err)
+{
+    bool pull = connect_one(broker, &broker->pull, url, true, err);
+    bool settle = pull && connect_one(broker, &broker->settle, url, false, err);
+    bool quick = settle && connect_one(broker, &broker->quick, url, true, err);
+
+    return quick && connect_one(broker, &broker->bulk, url, false, err);
+}
+
+static bool nats_open(struct broker **out, const char *url, const struct broker_options *options,
+                      struct error *err)
+{
+    struct nats_broker *broker = memory_alloc(sizeof(*broker));
+
+    broker->base.options = *options;
+    pthread_mutex_init(&broker->denials.lock, NULL);
+    broker->publisher = nats_publisher_new(broker);
+    if (!connect_all(broker, url, err) || !nats_publisher_start(broker->publisher, err)) {
+        nats_close(&broker->base);
+        return false;
+    }
+    *out = &broker->base;
+    return true;
+}
+
+const struct broker_driver broker_nats = {
+    .scheme = "nats",
+    .open = nats_open,
+    .close = nats_close,
+    .ping = nats_ping,
+    .drain = nats_drain,
+    .declare = nats_declare,
+    .trim = nats_trim,
+    .publish_async = nats_publish_async,
+    .open_consumer = nats_open_consumer,
+    .close_consumer = nats_close_consumer,
+    .fetch = nats_fetch,
+    .wake = nats_wake,
+    .settle = nats_settle,
+    .extend = nats_extend,
+    .drain_consumer = nats_drain_consumer,
+    .lag = nats_lag,
+    .peek = nats_peek,
+};

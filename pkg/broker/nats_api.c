@@ -1,0 +1,99 @@
+#include "broker/nats_driver.h"
+
+#include "resilience/backoff.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SUBJECT_SIZE 600
+#define STEP_MS 1000 /* no answer in this time: asked again, or found denied */
+
+static const struct backoff repeats = {.first_ms = 50, .most_ms = 500};
+
+enum outcome { ANSWERED, REFUSED, AGAIN };
+
+static bool refused(const struct document *answer, bool *passing, struct error *err)
+{
+    const char *description = document_text(answer, "error.description");
+    const struct nats_refusal *refusal = nats_refusal(
+        (int)document_int(answer, "error.err_code", 0), (int)document_int(answer, "error.code", 0));
+
+    *passing = refusal->passing;
+    error_set(err, refusal->code, "%s (%d)", description ? description : "refused",
+              (int)document_int(answer, "error.err_code", 0));
+    err->reason = refusal->reason;
+    return false;
+}
+
+static enum outcome judge(natsMsg *message, struct document **out, struct error *err)
+{
+    struct document *answer = NULL;
+    bool passing = false;
+
+    if (!document_parse(&answer, natsMsg_GetData(message), (size_t)natsMsg_GetDataLength(message),
+                        err))
+        return REFUSED;
+    if (!document_has(answer, "error")) {
+        *out = answer;
+        return ANSWERED;
+    }
+    (void)refused(answer, &passing, err);
+    document_free(answer);
+    return passing ? AGAIN : REFUSED;
+}
+
+static enum outcome ask(struct nats_broker *broker, const char *subject, const char *body,
+                        int64_t left_ms, struct document **out, struct error *err)
+{
+    natsMsg *message = NULL;
+    natsStatus status = natsConnection_RequestString(&message, broker->pull.handle, subject, body,
+                                                     left_ms < STEP_MS ? left_ms : STEP_MS);
+
+    if (status == NATS_OK) {
+        enum outcome outcome = judge(message, out, err);
+        natsMsg_Destroy(message);
+        return outcome;
+    }
+    if (nats_denials_has(&broker->denials, subject)) {
+        error_set(err, ERROR_DENIED, "not permitted to publish to '%s'", subject);
+        return REFUSED;
+    }
+    if (status == NATS_NO_RESPONDERS)
+        error_set(err, ERROR_UNAVAILABLE, "JetStream does not answer");
+    else
+        error_set(err, ERROR_UNAVAILABLE, "%s", natsStatus_GetText(status));
+    return AGAIN;
+}
+
+/* A pause that ends early when the connection comes back. */
+static void pause_before(struct nats_broker *broker, unsigned attempt, int64_t until_ms)
+{
+    struct nats_connection *connection = &broker->pull;
+    int64_t wake_ms = nats_now_ms() + backoff_ms(&repeats, attempt, (uint32_t)clock_nanoseconds());
+
+    pthread_mutex_lock(&connection->lock);
+    nats_condition_wait(&connection->changed, &connection->lock,
+                        wake_ms < until_ms ? wake_ms : until_ms);
+    pthread_mutex_unlock(&connection->lock);
+}
+
+bool nats_api(struct nats_broker *broker, const char *subject, const char *body, int64_t until_ms,
+              struct document **out, struct error *err)
+{
+    char full[SUBJECT_SIZE];
+    int64_t now_ms;
+
+    if (snprintf(full, sizeof(full), "$JS.API.%s", subject) >= (int)sizeof(full))
+        return error_set(err, ERROR_INVALID, "the name is too long");
+    error_set(err, ERROR_UNAVAILABLE, "not connected");
+    for (unsigned attempt = 1; (now_ms = nats_now_ms()) < until_ms; attempt++) {
+        if (!nats_connection_wait(&broker->pull, until_ms))
+            return false;
+        enum outcome outcome = ask(broker, full, body, until_ms - now_ms, out, err);
+        if (outcome != AGAIN)
+            return outcome == ANSWERED;
+        pause_before(broker, attempt, until_ms);
+    }
+    return false;
+}

@@ -1,0 +1,90 @@
+/*
+ * nats_driver: what the files of the JetStream driver know of each other. See broker_nats.c.
+ *
+ * Four connections, because what is good for one use is bad for another:
+ *     quick   publishes while few are under way; every write is flushed, a lone one takes 30 us
+ *     bulk    publishes under load; the library collects writes for a millisecond
+ *     pull    deliveries, requests, the settlements of small batches; every write is flushed
+ *     settle  the settlements of large batches, collected
+ */
+#ifndef BROKER_NATS_DRIVER_H
+#define BROKER_NATS_DRIVER_H
+
+#include "base/document.h"
+#include "broker/nats_connection.h"
+#include "broker/nats_refusal.h"
+
+#include <stdatomic.h>
+
+struct nats_publisher;
+
+struct nats_broker {
+    struct broker base;
+    struct nats_denials denials;
+    struct nats_connection quick, bulk, pull, settle;
+    struct nats_publisher *publisher;
+};
+
+static inline struct nats_broker *nats_broker_of(struct broker *broker)
+{
+    return CONTAINER_OF(broker, struct nats_broker, base);
+}
+
+/* ---- nats_publish.c ---- */
+
+/* New before the connections are opened, which it listens to; start when they are. */
+struct nats_publisher *nats_publisher_new(struct nats_broker *broker);
+bool nats_publisher_start(struct nats_publisher *publisher, struct error *err) MUST_CHECK;
+
+/* Stop: what had no answer gets UNKNOWN or CLOSED. Free it when both connections are closed: no
+ * call of `done` comes after that. */
+void nats_publisher_stop(struct nats_publisher *publisher);
+void nats_publisher_free(struct nats_publisher *publisher);
+
+bool nats_publish_async(struct broker *broker, const struct broker_message *message, int timeout_ms,
+                        broker_done *done, void *context, struct error *err);
+bool nats_drain(struct broker *broker, int timeout_ms, struct error *err);
+
+/* ---- nats_api.c ---- */
+
+/*
+ * A request to "$JS.API.<subject>", repeated while nobody answers, until until_ms (steady). True:
+ * *out is the answer. False: what the server refused, with the reasons of nats_refusal.h; or
+ * DENIED, or UNAVAILABLE when there was no answer. Only for requests that may be repeated.
+ */
+bool nats_api(struct nats_broker *broker, const char *subject, const char *body, int64_t until_ms,
+              struct document **out, struct error *err) MUST_CHECK;
+
+/* ---- nats_topology.c ---- */
+
+bool nats_declare(struct broker *broker, const struct broker_declaration *declaration,
+                  int timeout_ms, struct error *err);
+
+/* Makes the group's consumer; it starts at `from`, or, when that is 0, at the first message. */
+bool nats_create_consumer(struct nats_broker *broker, const struct broker_group *group,
+                          uint64_t from, int64_t until_ms, struct error *err) MUST_CHECK;
+
+/* ---- nats_pull.c ---- */
+
+bool nats_open_consumer(struct broker_consumer **out, struct broker *broker,
+                        const struct broker_group *group, struct error *err);
+void nats_close_consumer(struct broker_consumer *consumer);
+bool nats_fetch(struct broker_consumer *consumer, size_t max, size_t max_bytes, int timeout_ms,
+                struct error *err);
+void nats_wake(struct broker_consumer *consumer);
+bool nats_settle(struct broker_consumer *consumer, const struct broker_verdict *verdicts,
+                 bool confirm, int timeout_ms, struct error *err);
+bool nats_extend(struct broker_consumer *consumer, struct error *err);
+bool nats_drain_consumer(struct broker_consumer *consumer, int timeout_ms, struct error *err);
+
+/* ---- nats_inspect.c ---- */
+
+bool nats_ping(struct broker *broker, int timeout_ms, struct error *err);
+bool nats_lag(struct broker *broker, const char *stream, const char *group, int timeout_ms,
+              struct broker_lag *out, struct error *err);
+bool nats_peek(struct broker *broker, const char *stream, const char *from, size_t max,
+               broker_peeked *each, void *context, int timeout_ms, struct error *err);
+bool nats_trim(struct broker *broker, const char *stream, int64_t keep_ms, int timeout_ms,
+               struct error *err);
+
+#endif

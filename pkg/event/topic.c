@@ -1,0 +1,120 @@
+#include "event/topic.h"
+
+#include "event/subject.h"
+#include "messages/logs.h"
+#include "messages/readings.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define FIRST_MS INT64_C(0)
+#define END_MS INT64_C(7258118400000) /* 2200-01-01T00:00:00Z */
+
+const struct topic topics[] = {
+    {
+        .name = "logs",
+        .stream = "LOGS",
+        .subjects = "logs.>",
+        .consumer = "processor-logs",
+        .type = "millrace.v1.Log",
+        .source = "/logs",
+        .fields = log_event_fields,
+        .schema = log_event_schema,
+        .size = sizeof(struct log_event),
+        .id_offset = offsetof(struct log_event, id),
+        .time_offset = offsetof(struct log_event, timestamp_ms),
+        .key_offsets = {offsetof(struct log_event, service)},
+        .key_count = 1,
+    },
+    {
+        .name = "readings",
+        .stream = "READINGS",
+        .subjects = "readings.>",
+        .consumer = "processor-readings",
+        .type = "millrace.v1.Reading",
+        .source = "/readings",
+        .fields = reading_event_fields,
+        .schema = reading_event_schema,
+        .size = sizeof(struct reading_event),
+        .id_offset = offsetof(struct reading_event, id),
+        .time_offset = offsetof(struct reading_event, timestamp_ms),
+        .key_offsets = {offsetof(struct reading_event, site_id),
+                        offsetof(struct reading_event, device_id)},
+        .key_count = 2,
+    },
+};
+const size_t topic_count = ARRAY_LEN(topics);
+
+const struct topic *topic_find(const char *name)
+{
+    for (size_t i = 0; i < topic_count; i++)
+        if (strcmp(topics[i].name, name) == 0)
+            return &topics[i];
+    return NULL;
+}
+
+const struct topic *topic_of_type(const char *type)
+{
+    for (size_t i = 0; i < topic_count; i++)
+        if (strcmp(topics[i].type, type) == 0)
+            return &topics[i];
+    return NULL;
+}
+
+const struct id *topic_id(const struct topic *topic, const void *event)
+{
+    return (const struct id *)((const char *)event + topic->id_offset);
+}
+
+void topic_set_id(const struct topic *topic, void *event, struct id id)
+{
+    *(struct id *)((char *)event + topic->id_offset) = id;
+}
+
+int64_t topic_time_ms(const struct topic *topic, const void *event)
+{
+    return *(const int64_t *)((const char *)event + topic->time_offset);
+}
+
+static bool refuse_time(const struct topic *topic, struct error *err)
+{
+    const struct json_field *field = topic->fields;
+    char pointer[sizeof(err->pointer)];
+
+    while (field->offset != topic->time_offset)
+        field++;
+    snprintf(pointer, sizeof(pointer), "/%s", field->name);
+    return error_input(err, JSON_RANGE, pointer, "field '%s': want a time from 1970 to 2199",
+                       field->name);
+}
+
+static void fill_in(const struct topic *topic, const struct topic_defaults *defaults, void *event)
+{
+    struct id *id = (struct id *)((char *)event + topic->id_offset);
+    int64_t *time_ms = (int64_t *)((char *)event + topic->time_offset);
+
+    if (id_is_zero(id))
+        *id = id_is_zero(&defaults->id) ? id_new(defaults->now_ms) : defaults->id;
+    if (*time_ms == JSON_TIME_ABSENT)
+        *time_ms = defaults->time_ms == JSON_TIME_ABSENT ? defaults->now_ms : defaults->time_ms;
+}
+
+bool topic_accept(const struct topic *topic, const struct topic_defaults *defaults,
+                  const char *json, size_t size, void *out, struct error *err)
+{
+    if (!json_decode(topic->fields, json, size, out, defaults->arena, err))
+        return false;
+    fill_in(topic, defaults, out);
+
+    int64_t time_ms = topic_time_ms(topic, out);
+    if (time_ms < FIRST_MS || time_ms >= END_MS)
+        return refuse_time(topic, err);
+    return !topic->check || topic->check(out, err);
+}
+
+void topic_subject(const struct topic *topic, const void *event, struct buffer *out)
+{
+    buffer_text(out, topic->name);
+    for (size_t i = 0; i < topic->key_count; i++)
+        subject_key(out, *(const char *const *)((const char *)event + topic->key_offsets[i]));
+}

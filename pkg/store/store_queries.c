@@ -1,0 +1,152 @@
+/*
+ * The queries on logs and readings.
+ *
+ * A parameter that is NULL means "any". Bounds are written as coalesce(parameter, ±infinity), never
+ * as "parameter IS NULL OR …": so the index and the pruning of partitions work in a generic plan.
+ * Ranges are half open: from ≤ time < to.
+ */
+#include "store/store.h"
+
+/* ---- logs ---- */
+
+/* $1 from, $2 to */
+#define LOGS_BETWEEN                                                                               \
+    " l.timestamp >= coalesce($1::timestamptz, '-infinity')"                                       \
+    " AND l.timestamp < coalesce($2::timestamptz, 'infinity')"
+
+/* $3 level, $4 service */
+#define LOGS_OF " AND ($3::text IS NULL OR l.level = $3) AND ($4::text IS NULL OR l.service = $4)"
+
+#define ERRORS " count(*) FILTER (WHERE l.level IN ('ERROR', 'CRITICAL')) AS errors"
+#define ERROR_RATE                                                                                 \
+    " coalesce((count(*) FILTER (WHERE l.level IN ('ERROR', 'CRITICAL')))::float8"                 \
+    " / nullif(count(*), 0), 0) AS error_rate"
+
+/* The range is said a second time for the cursor alone, since a comparison of rows prunes nothing.
+ */
+const struct store_query store_logs_page = {
+    .name = "logs_page",
+    .sql = "SELECT l.seq AS id, l.message, extract(epoch FROM l.timestamp)::float8 AS timestamp,"
+           " l.timestamp AS time, l.level, l.service, l.id AS event_id, l.attributes, l.stream_id,"
+           " l.traceparent, l.timestamp AS \"@time\", l.seq AS \"@seq\""
+           " FROM logs l WHERE" LOGS_BETWEEN LOGS_OF
+           " AND ($5::text IS NULL OR position(lower($5) IN lower(l.message)) > 0)"
+           " AND l.timestamp <= coalesce($6::timestamptz, 'infinity')"
+           " AND (l.timestamp, l.seq) < (coalesce($6::timestamptz, 'infinity'),"
+           " coalesce($7::int8, 9223372036854775807))"
+           " ORDER BY l.timestamp DESC, l.seq DESC LIMIT $8::int8",
+    .parameters = {STORE_TIME, STORE_TIME, STORE_TEXT, STORE_TEXT, STORE_TEXT, STORE_TIME,
+                   STORE_INT, STORE_INT},
+    .parameter_count = 8,
+    .newest = {.from = 1, .to = 2, .cursor = 6, .limit = 8},
+};
+
+#define LOGS_STATISTICS_PARAMETERS                                                                 \
+    .parameters = {STORE_TIME, STORE_TIME, STORE_TEXT, STORE_TEXT, STORE_INT}, .parameter_count = 5
+
+const struct store_query store_logs_summary = {
+    .name = "logs_summary",
+    .sql =
+        "SELECT count(*) AS count," ERRORS "," ERROR_RATE ", min(l.timestamp) AS first_seen,"
+        " max(l.timestamp) AS last_seen FROM logs l WHERE" LOGS_BETWEEN LOGS_OF " LIMIT $5::int8",
+    LOGS_STATISTICS_PARAMETERS,
+};
+
+const struct store_query store_logs_levels = {
+    .name = "logs_levels",
+    .sql = "SELECT l.level, count(*) AS count, count(*) / sum(count(*)) OVER ()::float8 AS share"
+           " FROM logs l WHERE" LOGS_BETWEEN LOGS_OF
+           " GROUP BY l.level ORDER BY count DESC, l.level LIMIT $5::int8",
+    LOGS_STATISTICS_PARAMETERS,
+};
+
+const struct store_query store_logs_services = {
+    .name = "logs_services",
+    .sql = "SELECT l.service, count(*) AS count," ERRORS "," ERROR_RATE
+           ", max(l.timestamp) AS last_seen"
+           " FROM logs l WHERE" LOGS_BETWEEN LOGS_OF
+           " GROUP BY l.service ORDER BY count DESC, l.service LIMIT $5::int8",
+    LOGS_STATISTICS_PARAMETERS,
+};
+
+/* The newest minutes, told in the order of time. */
+const struct store_query store_logs_minutes = {
+    .name = "logs_minutes",
+    .sql = "SELECT * FROM (SELECT date_trunc('minute', l.timestamp) AS minute, count(*) AS count,"
+           " count(*) FILTER (WHERE l.level = 'TRACE') AS trace,"
+           " count(*) FILTER (WHERE l.level = 'DEBUG') AS debug,"
+           " count(*) FILTER (WHERE l.level = 'INFO') AS info,"
+           " count(*) FILTER (WHERE l.level = 'WARNING') AS warning,"
+           " count(*) FILTER (WHERE l.level = 'ERROR') AS error,"
+           " count(*) FILTER (WHERE l.level = 'CRITICAL') AS critical," ERROR_RATE
+           " FROM logs l WHERE" LOGS_BETWEEN LOGS_OF
+           " GROUP BY 1 ORDER BY 1 DESC LIMIT $5::int8) newest ORDER BY minute",
+    LOGS_STATISTICS_PARAMETERS,
+};
+
+const struct store_query store_logs_top = {
+    .name = "logs_top",
+    .sql = "SELECT l.message, count(*) AS count, max(l.timestamp) AS last_seen"
+           " FROM logs l WHERE" LOGS_BETWEEN LOGS_OF
+           " GROUP BY l.message ORDER BY count DESC, last_seen DESC, l.message LIMIT $5::int8",
+    LOGS_STATISTICS_PARAMETERS,
+};
+
+/* ---- readings ---- */
+
+const struct store_query store_readings_page = {
+    .name = "readings_page",
+    .sql = "SELECT r.stream_id, r.site_id, r.device_id, r.power_reading, r.timestamp, r.id,"
+           " r.timestamp AS \"@time\", r.id AS \"@id\" FROM readings r"
+           " WHERE r.site_id = $1::text"
+           " AND r.timestamp >= coalesce($2::timestamptz, '-infinity')"
+           " AND r.timestamp < coalesce($3::timestamptz, 'infinity')"
+           " AND ($4::text IS NULL OR r.device_id = $4)"
+           " AND r.timestamp <= coalesce($5::timestamptz, 'infinity')"
+           " AND (r.timestamp, r.id) < (coalesce($5::timestamptz, 'infinity'),"
+           " coalesce($6::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))"
+           " ORDER BY r.timestamp DESC, r.id DESC LIMIT $7::int8",
+    .parameters = {STORE_TEXT, STORE_TIME, STORE_TIME, STORE_TEXT, STORE_TIME, STORE_ID, STORE_INT},
+    .parameter_count = 7,
+    .newest = {.from = 2, .to = 3, .cursor = 5, .limit = 7},
+};
+
+/*
+ * points     the readings of the range, and up to max_gap around it
+ * segments   from one reading of a device to its next, cut to the range
+ * pieces     segments cut at the bounds of the buckets they touch
+ *
+ * The power at a cut is on the line between the two readings.
+ */
+const struct store_query store_readings_stats = {
+    .name = "readings_stats",
+    .sql =
+        "WITH range AS (SELECT coalesce($3::timestamptz, '-infinity') AS start,"
+        " coalesce($4::timestamptz, 'infinity') AS stop, ('1 ' || $5::text)::interval AS step,"
+        " coalesce($6::int8, 3600) * interval '1 second' AS gap),"
+        " points AS (SELECT r.device_id, r.timestamp AS t, r.power_reading AS p,"
+        " lead(r.timestamp) OVER device AS next_t, lead(r.power_reading) OVER device AS next_p"
+        " FROM readings r WHERE r.site_id = $1::text AND ($2::text IS NULL OR r.device_id = $2)"
+        " AND r.timestamp >= coalesce($3::timestamptz - coalesce($6::int8, 3600)"
+        " * interval '1 second', '-infinity')"
+        " AND r.timestamp < coalesce($4::timestamptz + coalesce($6::int8, 3600)"
+        " * interval '1 second', 'infinity')"
+        " WINDOW device AS (PARTITION BY r.device_id ORDER BY r.timestamp, r.id)),"
+        " segments AS (SELECT t, p, (next_p - p) / extract(epoch FROM next_t - t)::float8 AS slope,"
+        " greatest(t, start) AS a, least(next_t, stop) AS z, step FROM points, range"
+        " WHERE next_t > t AND next_t - t <= gap AND next_t > start AND t < stop),"
+        " pieces AS (SELECT t, p, slope, bucket, greatest(a, bucket) AS a,"
+        " least(z, bucket + step) AS z FROM segments,"
+        " generate_series(date_trunc($5::text, a), z, step) AS bucket WHERE bucket < z),"
+        " parts AS (SELECT bucket, NULL::text AS device_id, NULL::float8 AS p,"
+        " (p + slope * extract(epoch FROM (a - t) + (z - t))::float8 / 2)"
+        " * extract(epoch FROM z - a)::float8 AS joules FROM pieces"
+        " UNION ALL SELECT date_trunc($5::text, t), device_id, p, 0 FROM points, range"
+        " WHERE t >= start AND t < stop)"
+        " SELECT bucket AS \"from\", count(p) AS count, count(DISTINCT device_id) AS devices,"
+        " min(p) AS min, avg(p) AS avg, max(p) AS max, sum(joules) / 3.6e6::float8 AS energy_kwh"
+        " FROM parts GROUP BY bucket ORDER BY bucket LIMIT $7::int8",
+    .parameters = {STORE_TEXT, STORE_TEXT, STORE_TIME, STORE_TIME, STORE_TEXT, STORE_INT,
+                   STORE_INT},
+    .parameter_count = 7,
+};

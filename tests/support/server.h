@@ -1,0 +1,41 @@
+/*
+ * server: a real broker for a test, on a free loopback port with a store of its own.
+ *
+ * It can be killed, paused and started again on the same port and store. It dies with the process
+ * that started it, whatever happens to that.
+ *
+ * Ownership  server_close ends it and removes its files, a directory in $TMPDIR (or /tmp).
+ * Threads    one; the thread that started it has to outlive it.
+ */
+#ifndef TESTS_SUPPORT_SERVER_H
+#define TESTS_SUPPORT_SERVER_H
+
+#include "base/buffer.h"
+#include "base/error.h"
+
+#include <sys/types.h>
+
+struct server;
+
+/* nats-server with JetStream. Returns when it answers. */
+bool server_start_nats(struct server **out, struct error *err) MUST_CHECK;
+void server_close(struct server *server);
+AUTO_DEFINE(struct server *, server_close)
+
+const char *server_url(const struct server *server);
+pid_t server_pid(const struct server *server); /* 0 while it does not run */
+
+/* Removes a directory and all in it: what is left when whoever started servers there was killed. */
+void server_remove_files(const char *directory);
+
+void server_kill(struct server *server);   /* SIGKILL; its store stays */
+void server_stop(struct server *server);   /* SIGTERM; its store stays */
+void server_pause(struct server *server);  /* SIGSTOP, arrived: its sockets stay open and mute */
+void server_resume(struct server *server); /* SIGCONT */
+bool server_start_again(struct server *server, struct error *err) MUST_CHECK;
+
+/* One raw request to a NATS server, "$JS.API.CONSUMER.DELETE.S.c", behind every driver's back. */
+bool server_request(const char *url, const char *subject, const char *payload, struct buffer *reply,
+                    struct error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,173 @@
+#include "support/test.h"
+
+#include "batch.h"
+
+#include "event/header.h"
+#include "messages/readings.h"
+
+#include <string.h>
+
+#define GOOD                                                                                       \
+    "{\"site_id\":\"s\",\"device_id\":\"d\",\"power_reading\":1.5,"                                \
+    "\"timestamp\":\"2026-11-21T08:00:00Z\"}"
+#define NAMED                                                                                      \
+    "{\"id\":\"0193a4b2-0000-7000-8000-000000000001\",\"site_id\":\"s\","                          \
+    "\"device_id\":\"d\",\"power_reading\":2,\"timestamp\":\"2026-11-21T08:00:01Z\"}"
+#define BAD "{\"site_id\":\"s\"}"
+
+#define ROWS_MAX 4
+
+static const struct row {
+    const char *name;
+    const char *data;
+    bool packed;
+    const char *stream_ids[ROWS_MAX]; /* of the rows wanted, in order */
+    unsigned dead[ROWS_MAX];          /* numbers of the dead parts wanted */
+    size_t dead_count;
+} rows[] = {
+    {"one event", GOOD, false, {"17"}, {0}, 0},
+    {"a bad event is one dead part, the whole message", BAD, false, {0}, {0}, 1},
+    {"not JSON", "\xff\xfe", false, {0}, {0}, 1},
+    {"an empty message is dead, not ignored", "", false, {0}, {0}, 1},
+    {"lines are events", GOOD "\n" NAMED "\n", true, {"17.1", "17.2"}, {0}, 0},
+    {"a last line needs no end", GOOD "\n" NAMED, true, {"17.1", "17.2"}, {0}, 0},
+    {"a bad line does not disturb its neighbours",
+     GOOD "\n" BAD "\n" NAMED "\n",
+     true,
+     {"17.1", "17.3"},
+     {2},
+     1},
+    {"a bad last line without an end", GOOD "\n" BAD, true, {"17.1"}, {2}, 1},
+    {"lines that say they are one event are not", GOOD "\n" GOOD, false, {0}, {0}, 1},
+};
+
+static struct broker_delivery delivery_of(const struct row *row)
+{
+    static const struct broker_header packed[] = {{HEADER_CE_DATACONTENTTYPE, CONTENT_NDJSON}};
+
+    return (struct broker_delivery){
+        .subject = "readings.s.d",
+        .id = "",
+        .headers = packed,
+        .header_count = row->packed ? 1 : 0,
+        .data = row->data,
+        .size = strlen(row->data),
+        .attempt = 1,
+        .stored_ms = 1700000000000,
+        .sequence = "17",
+    };
+}
+
+static void decode(void **state)
+{
+    const struct row *row = *state;
+    struct broker_delivery delivery = delivery_of(row);
+    struct broker_batch deliveries = {&delivery, 1};
+    struct batch batch;
+    size_t wanted = 0;
+
+    batch_start(&batch);
+    for (int round = 0; round < 2; round++) {
+        batch_reset(&batch);
+        batch_decode(&batch, topic_find("readings"), &deliveries);
+        for (wanted = 0; wanted < ROWS_MAX && row->stream_ids[wanted]; wanted++)
+            assert_string_equal(batch.rows[wanted].stream_id, row->stream_ids[wanted]);
+        assert_int_equal(batch.row_count, wanted);
+        assert_int_equal(batch.part_count, row->dead_count);
+        for (size_t i = 0; i < row->dead_count; i++) {
+            const struct dead_part *part = &batch.parts[i];
+            assert_int_equal(part->number, row->dead[i]);
+            assert_true(*part->reason && *part->error);
+            assert_true(part->size <= delivery.size);
+        }
+    }
+    batch_stop(&batch);
+}
+
+/* Delivered again, an event without an id must get the same one, and each line its own. */
+static void ids_are_stable_and_distinct(void **state)
+{
+    static const struct row twins = {.name = "", .data = GOOD "\n" GOOD "\n", .packed = true};
+    struct broker_delivery delivery = delivery_of(&twins);
+    struct broker_batch deliveries = {&delivery, 1};
+    struct id first[2];
+    struct batch batch;
+
+    (void)state;
+    batch_start(&batch);
+    for (int round = 0; round < 2; round++) {
+        batch_reset(&batch);
+        batch_decode(&batch, topic_find("readings"), &deliveries);
+        assert_int_equal(batch.row_count, 2);
+        for (size_t i = 0; i < 2; i++) {
+            const struct reading_event *event = batch.rows[i].event;
+            if (round == 0)
+                first[i] = event->id;
+            assert_memory_equal(&event->id, &first[i], sizeof(first[i]));
+        }
+    }
+    assert_memory_not_equal(&first[0], &first[1], sizeof(first[0]));
+    batch_stop(&batch);
+}
+
+/* A message of ours has a few hundred lines; one of a hundred thousand would be as many letters. */
+static void too_many_lines_are_one_dead_part(void **state)
+{
+    static char lines[3 * (BATCH_LINES_MAX + 1) + 1];
+    struct row row = {.name = "", .data = lines, .packed = true};
+    struct batch batch;
+
+    (void)state;
+    for (int i = 0; i <= BATCH_LINES_MAX; i++)
+        for (int at = 0; at < 3; at++)
+            lines[3 * i + at] = "{}\n"[at];
+    struct broker_delivery delivery = delivery_of(&row);
+    struct broker_batch deliveries = {&delivery, 1};
+    batch_start(&batch);
+    batch_decode(&batch, topic_find("readings"), &deliveries);
+    assert_int_equal(batch.row_count, 0);
+    assert_int_equal(batch.part_count, 1);
+    assert_int_equal(batch.parts[0].number, 0);
+    assert_string_equal(batch.parts[0].reason, "too_many_lines");
+    assert_int_equal(batch.parts[0].size, delivery.size);
+
+    delivery.size -= 3; /* one line fewer: each is judged */
+    batch_reset(&batch);
+    batch_decode(&batch, topic_find("readings"), &deliveries);
+    assert_int_equal(batch.part_count, BATCH_LINES_MAX);
+    batch_stop(&batch);
+}
+
+static void many_rows_and_a_refused_one(void **state)
+{
+    static const struct row one = {.name = "", .data = NAMED};
+    struct broker_delivery list[1000];
+    struct broker_batch deliveries = {list, ARRAY_LEN(list)};
+    struct error why;
+    struct batch batch;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(list); i++)
+        list[i] = delivery_of(&one);
+    batch_start(&batch);
+    batch_decode(&batch, topic_find("readings"), &deliveries);
+    assert_int_equal(batch.row_count, ARRAY_LEN(list));
+    error_set(&why, ERROR_INVALID, "no such value");
+    batch_refuse(&batch, 700, &why);
+    assert_int_equal(batch.part_count, 1);
+    assert_int_equal(batch.parts[0].delivery, 700);
+    assert_string_equal(batch.parts[0].error, "no such value");
+    assert_memory_equal(batch.parts[0].data, NAMED, strlen(NAMED));
+    batch_stop(&batch);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ids_are_stable_and_distinct),
+        cmocka_unit_test(too_many_lines_are_one_dead_part),
+        cmocka_unit_test(many_rows_and_a_refused_one),
+    };
+
+    return cmocka_run_group_tests_name("batch", tests, NULL, NULL) + RUN_ROWS(rows, decode);
+}
