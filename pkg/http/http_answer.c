@@ -1,6 +1,8 @@
 #include "http/http_answer.h"
 
+#include "base/clock.h"
 #include "http/http_connection.h"
+#include "http/http_server.h"
 
 #include <microhttpd.h>
 #include <stdio.h>
@@ -92,6 +94,23 @@ static struct MHD_Response *response_of(struct http_exchange *exchange,
                                            MHD_RESPMEM_PERSISTENT);
 }
 
+/* Before the client can have the answer, so that who has it finds it counted. */
+static void count(struct http_exchange *exchange, int status)
+{
+    const struct http_families *families = &exchange->server->families;
+    double seconds = (double)(clock_nanoseconds() - exchange->started_ns) / 1e9;
+    const char *method = exchange->request.method;
+    const char *path = exchange->template ? exchange->template : "unmatched";
+
+    exchange->status = status;
+    if (exchange->endpoint)
+        http_meter_count(strcmp(method, "HEAD") == 0 ? &exchange->endpoint->head
+                                                     : &exchange->endpoint->meter,
+                         families, status, seconds);
+    else
+        http_families_count(families, (const char *const[]){path, method}, status, seconds);
+}
+
 bool http_answer_queue(struct http_exchange *exchange, struct MHD_Connection *mhd)
 {
     atomic_store(&exchange->connection->due_ms, http_now_ms() + SEND_MS);
@@ -101,7 +120,7 @@ bool http_answer_queue(struct http_exchange *exchange, struct MHD_Connection *mh
 
     if (!response)
         return false;
-    exchange->status = answer->status;
+    count(exchange, answer->status);
     add_headers(exchange, answer, &added);
     for (size_t i = 0; i < added.count; i++)
         MHD_add_response_header(response, added.headers[i].name, added.headers[i].value);
@@ -129,7 +148,7 @@ void http_answer_at_once(struct http_exchange *exchange)
     time_t seconds = time(NULL);
 
     strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&seconds, &now));
-    exchange->status = answer->status;
+    count(exchange, answer->status);
     add_headers(exchange, answer, &added);
     buffer_print(
         &text, "HTTP/1.1 %d %s\r\nDate: %s\r\nConnection: close\r\nContent-Length: %zu\r\n",

@@ -33,9 +33,9 @@ static void end(struct http_connections *list, struct http_connection *connectio
                 const char *reason)
 {
     atomic_store(&connection->due_ms, NEVER);
-    shutdown(connection->fd, SHUT_RDWR);
-    if (reason)
+    if (reason) /* before the client can notice */
         http_connections_refused(list, reason);
+    shutdown(connection->fd, SHUT_RDWR);
 }
 
 static bool is_due(struct http_connection *connection, int64_t now_ms)

@@ -389,31 +389,6 @@ static void *on_line(void *argument, const char *target, struct MHD_Connection *
     return exchange;
 }
 
-static const char *template_of(const struct http_exchange *exchange)
-{
-    return exchange->template ? exchange->template : "unmatched";
-}
-
-static void count(struct http_exchange *exchange)
-{
-    struct http_server *server = exchange->server;
-    double seconds = (double)(clock_nanoseconds() - exchange->started_ns) / 1e9;
-    const char *method = exchange->request.method;
-
-    if (!exchange->status) {
-        if (!exchange->counted) /* libmicrohttpd refused it by itself, or the client went away */
-            http_connections_refused(&server->connections, "malformed");
-        return;
-    }
-    if (exchange->endpoint)
-        http_meter_count(strcmp(method, "HEAD") == 0 ? &exchange->endpoint->head
-                                                     : &exchange->endpoint->meter,
-                         &server->families, exchange->status, seconds);
-    else
-        http_families_count(&server->families, (const char *const[]){template_of(exchange), method},
-                            exchange->status, seconds);
-}
-
 static void on_over(void *argument, struct MHD_Connection *mhd, void **state,
                     enum MHD_RequestTerminationCode why)
 {
@@ -425,9 +400,10 @@ static void on_over(void *argument, struct MHD_Connection *mhd, void **state,
     if (!exchange)
         return;
     *state = NULL;
-    count(exchange);
     if (exchange->counted)
         http_server_end(server);
+    else if (!exchange->status) /* libmicrohttpd refused it by itself, or the client went away */
+        http_connections_refused(&server->connections, "malformed");
     atomic_store(&connection->served, true);
     http_connection_attach(connection, NULL, http_now_ms() + IDLE_MS);
     connection->spare = http_exchange_over(exchange);

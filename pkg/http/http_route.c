@@ -107,7 +107,7 @@ void http_families_start(struct http_families *families, struct metrics *metrics
     static const struct metrics_description seconds = {
         .kind = METRICS_HISTOGRAM,
         .name = "http_request_duration_seconds",
-        .help = "From the request line to the end of the reply.",
+        .help = "From the request line to the beginning of the reply.",
         .labels = {"path", "method"},
         .buckets = METRICS_SECONDS,
         .bucket_count = METRICS_SECONDS_COUNT,
