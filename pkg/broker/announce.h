@@ -1,9 +1,16 @@
 /*
  * announce: at most once, to whoever listens now; state: the latest value of each key.
  *
- * Announcements have no history and come in order per publisher; a listener that lost something
- * (it was too slow, the connection broke) is told by a GAP. A state bucket keeps one value per key
- * under one rising revision; a watcher gets a snapshot, its end, then every later value.
+ * Announcements have no history and come in order per publisher; a listener that lost something, or
+ * may have (it was too slow, the connection broke), is told by a GAP: topic "", no data. Topics lie
+ * outside the subjects of every stream ("bc.…"). listen returns when it hears.
+ *
+ * A state bucket, made when it is first used, keeps one value per key under one revision that rises
+ * with every change in the bucket. A watcher gets a snapshot (what is there, without what was
+ * deleted), its end, then every later value; of several quick changes of a key it may get only the
+ * last. When a watch had to begin anew (the connection broke, it was too slow), it gets what
+ * changed meanwhile, deletions too, and never an older value after a newer one; SEEN_ALL comes
+ * once. A watch and a listener go on by themselves when the broker is back.
  *
  * A driver that cannot do these says so: ERROR_INVALID with the reason "unsupported".
  * Threads  Callbacks come from the driver's threads: they hand over and never block.

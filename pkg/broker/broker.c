@@ -14,7 +14,7 @@
 #define DEAD_MAX_BYTES (256LL * 1024 * 1024)
 #define DEAD_DEDUP_WINDOW_MS (24LL * 60 * 60 * 1000)
 
-static const struct broker_driver *const drivers[] = {&broker_nats, &broker_memory};
+static const struct broker_driver *const drivers[] = {&broker_nats, &broker_redis, &broker_memory};
 
 static const struct broker_driver *find_driver(const char *url)
 {
@@ -42,7 +42,8 @@ bool broker_open(struct broker **out, const char *url, const struct broker_optio
 
     if (!driver)
         return error_set(err, ERROR_INVALID,
-                         "no broker driver for '%.*s': want nats://host:port or memory://name",
+                         "no broker driver for '%.*s': want nats://host:port, redis://host:port or "
+                         "memory://name",
                          url ? (int)strcspn(url, ":") : 0, url ? url : "");
     if (!filled.name)
         filled.name = "millrace";
@@ -352,6 +353,35 @@ bool broker_peek(struct broker *broker, const char *stream, const char *from, si
     return broker->driver->peek(broker, stream, from ? from : "", max, each, context, timeout_ms,
                                 err) ||
            error_wrap(err, "peek into '%s'", stream);
+}
+
+bool broker_remove(struct broker *broker, const char *stream, const char *const *sequences,
+                   size_t count, int timeout_ms, struct error *err)
+{
+    if (!broker->driver->remove)
+        return unsupported(broker, "remove messages", err);
+    return (check_name("stream", stream, err) &&
+            (count == 0 ||
+             broker->driver->remove(broker, stream, sequences, count, timeout_ms, err))) ||
+           error_wrap(err, "remove from '%s'", stream);
+}
+
+bool broker_list(struct broker *broker, broker_listed *each, void *context, int timeout_ms,
+                 struct error *err)
+{
+    if (!broker->driver->list)
+        return unsupported(broker, "list its streams", err);
+    return broker->driver->list(broker, each, context, timeout_ms, err) ||
+           error_wrap(err, "list streams");
+}
+
+bool broker_examine(struct broker *broker, broker_found_that *each, void *context, int timeout_ms,
+                    struct error *err)
+{
+    if (!broker->driver->examine)
+        return unsupported(broker, "be examined", err);
+    return broker->driver->examine(broker, each, context, timeout_ms, err) ||
+           error_wrap(err, "examine broker");
 }
 
 void broker_stats(const struct broker *broker, struct broker_stats *out)

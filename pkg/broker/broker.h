@@ -13,7 +13,8 @@
  *            retry later. UNKNOWN: it may have happened, retry with the same id (duplicates are
  *            dropped inside the window). INVALID, TOO_LARGE, DENIED, NOT_FOUND, CONFLICT: do not
  *            retry as it is. CLOSED: drained or closed.
- * Threads    A broker is for all threads. A consumer belongs to one thread, but for broker_wake.
+ * Threads    A broker is for all threads. A consumer belongs to one thread, but for broker_wake and
+ *            broker_extend.
  *            Callbacks come from the driver's threads: they hand over and never block.
  * Units      milliseconds; every call returns within 100 ms of its timeout, even over a dead
  * socket. Leases, delays and windows are judged by the broker's clock. So is the age of what is
@@ -203,7 +204,10 @@ struct broker_verdict {
 bool broker_settle(struct broker_consumer *consumer, const struct broker_verdict *verdicts,
                    size_t count, int timeout_ms, struct error *err) MUST_CHECK;
 
-/* Restarts the lease of everything this consumer holds: the batch, and what is read ahead. */
+/*
+ * Restarts the lease of what this consumer holds, while a batch is being worked on; otherwise there
+ * is nothing to do. Any thread, a timer's for one; a settle that comes meanwhile waits for it.
+ */
 bool broker_extend(struct broker_consumer *consumer, struct error *err) MUST_CHECK;
 
 /* Stops fetching, gives back what is read ahead, confirms every settlement. Then fetch: CLOSED. */
@@ -227,6 +231,52 @@ typedef void broker_peeked(void *context, const struct broker_delivery *delivery
 /* Up to max messages from sequence `from` on ("": the first), without side effects. */
 bool broker_peek(struct broker *broker, const char *stream, const char *from, size_t max,
                  broker_peeked *each, void *context, int timeout_ms, struct error *err) MUST_CHECK;
+
+/*
+ * Removes single messages, whatever groups think of them; those that are gone already are no error.
+ * For streams without groups alone, DEAD for one: elsewhere it is INVALID, "has_consumers".
+ */
+bool broker_remove(struct broker *broker, const char *stream, const char *const *sequences,
+                   size_t count, int timeout_ms, struct error *err) MUST_CHECK;
+
+struct broker_stream_info {
+    struct broker_stream settings; /* as the broker has them */
+    uint64_t messages;
+    int64_t bytes;
+    char first[BROKER_SEQUENCE_SIZE], last[BROKER_SEQUENCE_SIZE]; /* "": it never had one */
+};
+
+struct broker_group_info {
+    struct broker_group settings; /* as the broker has them; max_attempts 0: it does not say */
+    struct broker_lag lag;
+};
+
+/* A stream (group is NULL), then each of its groups. The texts live for the call. */
+typedef void broker_listed(void *context, const struct broker_stream_info *stream,
+                           const struct broker_group_info *group);
+
+/* All streams of the broker that a driver made, in the order of their names. */
+bool broker_list(struct broker *broker, broker_listed *each, void *context, int timeout_ms,
+                 struct error *err) MUST_CHECK;
+
+enum broker_grade { BROKER_FINE, BROKER_NOTICE, BROKER_WRONG };
+
+struct broker_finding {
+    enum broker_grade grade;
+    const char *subject; /* stable, snake_case: "server", "durability", "eviction", "clock", … */
+    const char *fact;    /* a sentence: what is so, and what follows from it */
+    const char *remedy;  /* what to do about it; "" when there is nothing to do */
+};
+
+typedef void broker_found_that(void *context, const struct broker_finding *finding);
+
+/*
+ * What a person has to know about this server: its version, which durability an acknowledgement
+ * means there ("durability", always told), how full its store is, what of its configuration loses
+ * messages, how far its clock is from ours where it tells the time. False: it could not be asked.
+ */
+bool broker_examine(struct broker *broker, broker_found_that *each, void *context, int timeout_ms,
+                    struct error *err) MUST_CHECK;
 
 struct broker_stats {
     uint64_t published, duplicates, publish_failures, publish_retries; /* messages */

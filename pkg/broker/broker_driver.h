@@ -12,9 +12,11 @@
  * counters  broker.c counts what is delivered, settled, retried and buried; the driver the rest.
  * fetch     fills consumer->batch; a delivery's index in it is how settle names it.
  * settle    one verdict for each of the batch; only DONE and RETRY reach a driver. The batch is
- * over when it returns, whatever it returns. `confirm` asks that the settlements are known to have
- * arrived before it returns (used for dead letters and draining). NULL      An operation that is
- * NULL is unsupported; broker.c says so to the caller.
+ *           over when it returns, whatever it returns. `confirm` asks that the settlements are
+ * known to have arrived before it returns (used for dead letters and draining). extend    is called
+ * only while a batch is being worked on, from any thread, and never together with another operation
+ * of the same consumer but wake. NULL      An operation that is NULL is unsupported; broker.c says
+ * so to the caller.
  */
 #ifndef BROKER_BROKER_DRIVER_H
 #define BROKER_BROKER_DRIVER_H
@@ -22,6 +24,7 @@
 #include "broker/announce.h"
 #include "broker/broker.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 struct broker_counters {
@@ -42,6 +45,9 @@ struct broker_consumer {
     struct broker_delivery *batch;    /* the driver's; batch_count of them are being worked on */
     size_t batch_count;
     bool drained;
+
+    pthread_mutex_t lock; /* broker.c's: what is worked on is extended or settled, not both */
+    bool working;         /* guarded by lock: between a fetch that brought something and settle */
 
     /* broker.c's own: what the caller sees of the batch. */
     struct broker_batch shown;
@@ -93,6 +99,12 @@ struct broker_driver {
                 struct broker_lag *out, struct error *err);
     bool (*peek)(struct broker *broker, const char *stream, const char *from, size_t max,
                  broker_peeked *each, void *context, int timeout_ms, struct error *err);
+    bool (*remove)(struct broker *broker, const char *stream, const char *const *sequences,
+                   size_t count, int timeout_ms, struct error *err);
+    bool (*list)(struct broker *broker, broker_listed *each, void *context, int timeout_ms,
+                 struct error *err);
+    bool (*examine)(struct broker *broker, broker_found_that *each, void *context, int timeout_ms,
+                    struct error *err);
 
     bool (*announce)(struct broker *broker, const char *topic, const void *data, size_t size,
                      struct error *err);
@@ -130,5 +142,6 @@ bool dead_letter_store(struct broker_consumer *consumer, const struct dead_lette
 
 extern const struct broker_driver broker_memory;
 extern const struct broker_driver broker_nats;
+extern const struct broker_driver broker_redis;
 
 #endif

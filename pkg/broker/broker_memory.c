@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "broker/broker_driver.h"
+#include "broker/checks.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -208,25 +209,9 @@ static uint64_t end_sequence(const struct stream *stream)
     return stream->first_sequence + stream->item_count;
 }
 
-static bool matches(const char *pattern, const char *subject)
-{
-    for (;;) {
-        size_t want = strcspn(pattern, "."), have = strcspn(subject, ".");
-        if (want == 1 && *pattern == '>')
-            return true;
-        if (!(want == 1 && *pattern == '*') &&
-            (want != have || strncmp(pattern, subject, want) != 0))
-            return false;
-        if (!pattern[want] || !subject[have])
-            return !pattern[want] && !subject[have];
-        pattern += want + 1;
-        subject += have + 1;
-    }
-}
-
 static bool is_for(const struct group *group, const struct item *item)
 {
-    return !group->filter || matches(group->filter, item->delivery.subject);
+    return !group->filter || pattern_matches(group->filter, item->delivery.subject);
 }
 
 static void remove_lease(struct group *group, size_t i)
@@ -651,7 +636,7 @@ static void store(struct world *world, const struct broker_message *message,
 
     if (!stream)
         return;
-    if (!matches(stream->subjects, message->subject)) {
+    if (!pattern_matches(stream->subjects, message->subject)) {
         error_set(&receipt->error, ERROR_INVALID, "it is not for stream '%s'", stream->name);
         return;
     }

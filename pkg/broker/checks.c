@@ -174,3 +174,19 @@ bool check_verdicts(const struct broker_verdict *verdicts, size_t count, size_t 
             return false;
     return true;
 }
+
+bool pattern_matches(const char *pattern, const char *subject)
+{
+    for (;;) {
+        size_t want = strcspn(pattern, "."), have = strcspn(subject, ".");
+        if (want == 1 && *pattern == '>')
+            return true;
+        if (!(want == 1 && *pattern == '*') &&
+            (want != have || strncmp(pattern, subject, want) != 0))
+            return false;
+        if (!pattern[want] || !subject[have])
+            return !pattern[want] && !subject[have];
+        pattern += want + 1;
+        subject += have + 1;
+    }
+}

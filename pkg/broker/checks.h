@@ -15,6 +15,9 @@ bool check_name(const char *what, const char *name, struct error *err) MUST_CHEC
 bool check_subject(const char *subject, struct error *err) MUST_CHECK;
 bool check_pattern(const char *pattern, struct error *err) MUST_CHECK;
 
+/* Whether the pattern means the subject; both have passed their check. */
+bool pattern_matches(const char *pattern, const char *subject);
+
 bool check_message(const struct broker_message *message, struct error *err) MUST_CHECK;
 bool check_stream(const struct broker_stream *stream, struct error *err) MUST_CHECK;
 bool check_group(const struct broker_group *group, struct error *err) MUST_CHECK;

@@ -42,7 +42,15 @@ bool broker_open_consumer(struct broker_consumer **out, struct broker *broker,
         return error_wrap(err, "open consumer %s on '%s'", group->name, group->stream);
     (*out)->broker = broker;
     (*out)->group = group;
+    pthread_mutex_init(&(*out)->lock, NULL);
     return true;
+}
+
+static void set_working(struct broker_consumer *consumer, bool working)
+{
+    pthread_mutex_lock(&consumer->lock);
+    consumer->working = working;
+    pthread_mutex_unlock(&consumer->lock);
 }
 
 static void forget_batch(struct broker_consumer *consumer)
@@ -61,6 +69,7 @@ void broker_close_consumer(struct broker_consumer *consumer)
     if (!consumer)
         return;
     forget_batch(consumer);
+    pthread_mutex_destroy(&consumer->lock);
     consumer->broker->driver->close_consumer(consumer);
 }
 
@@ -209,6 +218,8 @@ bool broker_fetch(struct broker_consumer *consumer, size_t max, size_t max_bytes
                           consumer->group->stream);
     count_deliveries(consumer);
     *out = consumer->shown;
+    if (out->count > 0)
+        set_working(consumer, true);
     return true;
 }
 
@@ -308,6 +319,7 @@ bool broker_settle(struct broker_consumer *consumer, const struct broker_verdict
     if (count == 0)
         return true;
 
+    set_working(consumer, false);
     bool settled = settle(consumer, verdicts, count, timeout_ms, err);
     forget_batch(consumer);
     consumer->batch_count = 0;
@@ -322,7 +334,10 @@ bool broker_settle(struct broker_consumer *consumer, const struct broker_verdict
 
 bool broker_extend(struct broker_consumer *consumer, struct error *err)
 {
-    return consumer->broker->driver->extend(consumer, err) ||
+    pthread_mutex_lock(&consumer->lock);
+    bool extended = !consumer->working || consumer->broker->driver->extend(consumer, err);
+    pthread_mutex_unlock(&consumer->lock);
+    return extended ||
            error_wrap(err, "extend for %s on '%s'", consumer->group->name, consumer->group->stream);
 }
 

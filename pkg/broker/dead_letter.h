@@ -27,6 +27,7 @@
 #define DEAD_SIZE "dead-size"        /* bytes of the original; only when it had to be cut to fit */
 #define DEAD_ID "dead-id"            /* the original message id */
 #define DEAD_FIRST "dead-first-time" /* RFC 3339: stored in its stream */
+#define DEAD_REPLAYS "dead-replays"  /* how often it was replayed before; absent: never */
 #define DEAD_LAST "dead-last-time"   /* RFC 3339: given up */
 
 struct dead_part {
@@ -43,18 +44,24 @@ bool dead_letter_bury(struct broker_consumer *consumer, const struct dead_part *
 
 /* ---- afterwards ---- */
 
-/* What a letter must say to be meant; NULL: anything. */
+/* What a letter must say to be meant; NULL or 0: anything. */
 struct dead_filter {
     const char *stream, *consumer, *reason;
+    const char *sequence;       /* the one letter at this place of DEAD */
+    int64_t since_ms, until_ms; /* given up at since_ms or later, and before until_ms */
 };
 
+bool dead_filter_is_empty(const struct dead_filter *filter);
+
 /*
- * Shows those of up to max letters, from sequence `from` on ("": the first), that the filter means.
- * next is where to go on, "" when there are no more. Without side effects.
+ * Shows up to max letters that the filter means, from sequence `from` on ("": the first). next is
+ * where to go on, "" when all of DEAD was looked at; a page ends early when its time is over.
+ * Without side effects.
  */
 struct dead_page {
     const char *from;
     size_t max;
+    size_t count;                    /* out: letters shown */
     char next[BROKER_SEQUENCE_SIZE]; /* out */
 };
 
@@ -66,16 +73,36 @@ bool dead_letter_list(struct broker *broker, const struct dead_filter *filter,
 bool dead_letter_get(struct broker *broker, const char *sequence, broker_peeked *each,
                      void *context, int timeout_ms, struct error *err) MUST_CHECK;
 
+/* How far one call of replay or purge goes. */
+struct dead_work {
+    const char *from; /* a sequence of DEAD; "": the first */
+    size_t max;       /* letters, at most */
+    bool dry_run;     /* only count */
+    int per_second;   /* replay: at most so many; 0: as fast as it goes */
+
+    /* out */
+    size_t matched;                  /* letters that the filter means */
+    size_t done;                     /* replayed or removed; 0 on a dry run */
+    size_t cut;                      /* left alone: what is stored is not all of the original */
+    char next[BROKER_SEQUENCE_SIZE]; /* where to go on; "": all of DEAD was looked at */
+};
+
 /*
  * Publishes the original bytes again to where they came from, under the id "<id>~r<n>", so that
- * they are delivered even inside the dedup window; n counts the replays. With dry_run it only
- * counts. Purge removes letters; a filter that means everything is refused. A driver that cannot
- * remove a single message says so: ERROR_INVALID, "unsupported".
+ * they are delivered even inside the dedup window; n, which the header DEAD_REPLAYS carries on,
+ * counts the replays of this message. The original headers go along, `ce-id` among them, so that
+ * the event stays the same event: who stored it already stores nothing. A letter is removed once
+ * its message is stored; when that fails in between, replaying it again is a duplicate. All groups
+ * of the stream get the message, not only the one that gave it up.
+ *
+ * Goes on until max, the end of DEAD or the end of its time; what was done until then counts, also
+ * when it fails.
  */
-bool dead_letter_replay(struct broker *broker, const struct dead_filter *filter, bool dry_run,
-                        int per_second, int timeout_ms, size_t *out_count,
-                        struct error *err) MUST_CHECK;
-bool dead_letter_purge(struct broker *broker, const struct dead_filter *filter, int timeout_ms,
-                       size_t *out_count, struct error *err) MUST_CHECK;
+bool dead_letter_replay(struct broker *broker, const struct dead_filter *filter,
+                        struct dead_work *work, int timeout_ms, struct error *err) MUST_CHECK;
+
+/* Removes letters for good. A filter that means everything is INVALID, "empty_filter". */
+bool dead_letter_purge(struct broker *broker, const struct dead_filter *filter,
+                       struct dead_work *work, int timeout_ms, struct error *err) MUST_CHECK;
 
 #endif

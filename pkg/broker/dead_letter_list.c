@@ -71,25 +71,28 @@ bool dead_letter_get(struct broker *broker, const char *sequence, broker_peeked 
     return viewer.shown || error_set(err, ERROR_NOT_FOUND, "no dead letter '%s'", sequence);
 }
 
-/* Both need to take single letters out of their stream. */
 static bool unsupported(const struct broker *broker, const char *what, struct error *err)
 {
     return error_input(err, "unsupported", "", "%s:// cannot %s dead letters",
                        broker->driver->scheme, what);
 }
 
-// The interface's parameters are more than our functions have otherwise.
-// NOLINTNEXTLINE(readability-function-size)
-bool dead_letter_replay(struct broker *broker, const struct dead_filter *filter, bool dry_run,
-                        int per_second, int timeout_ms, size_t *out_count, struct error *err)
+bool dead_letter_replay(struct broker *broker, const struct dead_filter *filter,
+                        struct dead_work *work, int timeout_ms, struct error *err)
 {
-    (void)filter, (void)dry_run, (void)per_second, (void)timeout_ms, (void)out_count;
+    (void)filter, (void)work, (void)timeout_ms;
     return unsupported(broker, "replay", err);
 }
 
-bool dead_letter_purge(struct broker *broker, const struct dead_filter *filter, int timeout_ms,
-                       size_t *out_count, struct error *err)
+bool dead_letter_purge(struct broker *broker, const struct dead_filter *filter,
+                       struct dead_work *work, int timeout_ms, struct error *err)
 {
-    (void)filter, (void)timeout_ms, (void)out_count;
+    (void)filter, (void)work, (void)timeout_ms;
     return unsupported(broker, "purge", err);
+}
+
+bool dead_filter_is_empty(const struct dead_filter *filter)
+{
+    return !filter->stream && !filter->consumer && !filter->reason && !filter->sequence &&
+           !filter->since_ms && !filter->until_ms;
 }

@@ -31,6 +31,7 @@ struct driver {
 static const struct driver drivers[] = {
     {"memory", NULL},
     {"nats", server_start_nats},
+    {"redis", server_start_redis},
 };
 
 static const struct conformance_list *const lists[] = {

@@ -22,7 +22,15 @@
 #define LOOK_AGAIN_MS 10
 #define REQUEST_MS 5000
 
+/* A kind of server: how it is started, and how one sees that it serves. */
+struct program {
+    const char *name, *scheme;
+    void (*execute)(const char *port, const char *directory);
+    const char *ask, *answer; /* the first bytes of a conversation; ask is "" where it greets */
+};
+
 struct server {
+    const struct program *program;
     pid_t pid; /* 0 while it does not run */
     int port;
     char directory[128], url[64];
@@ -51,19 +59,37 @@ static int free_port(void)
     return port;
 }
 
-/* A NATS server greets whoever connects; it does so only when JetStream is up. */
-static bool greets(int port)
+static void execute_nats(const char *port, const char *directory)
 {
-    struct sockaddr_in address = loopback(port);
+    execlp("nats-server", "nats-server", "-a", "127.0.0.1", "-p", port, "-js", "-sd", directory,
+           (char *)NULL);
+}
+
+static void execute_redis(const char *port, const char *directory)
+{
+    execlp("redis-server", "redis-server", "--bind", "127.0.0.1", "--port", port, "--dir",
+           directory, "--appendonly", "yes", "--appendfsync", "always", "--save", "", (char *)NULL);
+}
+
+/* A NATS server greets only when JetStream is up; Redis answers a ping when it has loaded. */
+static const struct program nats = {"nats-server", "nats", execute_nats, "", "INFO"};
+static const struct program redis = {"redis-server", "redis", execute_redis, "PING\r\n", "+PON"};
+
+static bool serves(const struct server *server)
+{
+    const struct program *program = server->program;
+    struct sockaddr_in address = loopback(server->port);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct pollfd readable = {.fd = fd, .events = POLLIN};
+    size_t asked = strlen(program->ask);
     char start[4] = "";
-    bool greeted = connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
-                   poll(&readable, 1, 1000) == 1 && recv(fd, start, sizeof(start), 0) == 4 &&
-                   memcmp(start, "INFO", 4) == 0;
+    bool answered = connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
+                    send(fd, program->ask, asked, MSG_NOSIGNAL) == (ssize_t)asked &&
+                    poll(&readable, 1, 1000) == 1 && recv(fd, start, sizeof(start), 0) == 4 &&
+                    memcmp(start, program->answer, sizeof(start)) == 0;
 
     close(fd);
-    return greeted;
+    return answered;
 }
 
 static void run(const struct server *server, pid_t parent)
@@ -77,8 +103,7 @@ static void run(const struct server *server, pid_t parent)
     if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0 ||
         prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
         _exit(126);
-    execlp("nats-server", "nats-server", "-a", "127.0.0.1", "-p", port, "-js", "-sd",
-           server->directory, (char *)NULL);
+    server->program->execute(port, server->directory);
     _exit(127);
 }
 
@@ -91,25 +116,26 @@ bool server_start_again(struct server *server, struct error *err)
     server->pid = fork();
     if (server->pid == 0)
         run(server, parent);
-    while (!greets(server->port)) {
+    while (!serves(server)) {
         if (waitpid(server->pid, NULL, WNOHANG) != 0) {
             server->pid = 0;
-            return error_set(err, ERROR_UNAVAILABLE, "nats-server ended; see %s/log",
+            return error_set(err, ERROR_UNAVAILABLE, "%s ended; see %s/log", server->program->name,
                              server->directory);
         }
         if (clock_steady_ms(clock) > until_ms)
-            return error_set(err, ERROR_TIMEOUT, "nats-server is not up after %d ms", START_MS);
+            return error_set(err, ERROR_TIMEOUT, "%s is not up after %d ms", server->program->name,
+                             START_MS);
         poll(NULL, 0, LOOK_AGAIN_MS);
     }
     return true;
 }
 
-bool server_start_nats(struct server **out, struct error *err)
+static bool start(struct server **out, const struct program *program, struct error *err)
 {
     struct server *server = memory_alloc(sizeof(*server));
-
     const char *parent = getenv("TMPDIR");
 
+    server->program = program;
     snprintf(server->directory, sizeof(server->directory), "%s/millrace-server-XXXXXX",
              parent ? parent : "/tmp");
     server->port = free_port();
@@ -117,13 +143,23 @@ bool server_start_nats(struct server **out, struct error *err)
         free(server);
         return error_set(err, ERROR_UNAVAILABLE, "no port or directory: %s", strerror(errno));
     }
-    snprintf(server->url, sizeof(server->url), "nats://127.0.0.1:%d", server->port);
+    snprintf(server->url, sizeof(server->url), "%s://127.0.0.1:%d", program->scheme, server->port);
     if (!server_start_again(server, err)) {
         server_close(server);
         return false;
     }
     *out = server;
     return true;
+}
+
+bool server_start_nats(struct server **out, struct error *err)
+{
+    return start(out, &nats, err);
+}
+
+bool server_start_redis(struct server **out, struct error *err)
+{
+    return start(out, &redis, err);
 }
 
 static void end(struct server *server, int signal_number)

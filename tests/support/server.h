@@ -17,8 +17,10 @@
 
 struct server;
 
-/* nats-server with JetStream. Returns when it answers. */
+/* nats-server with JetStream, or redis-server that writes each command to disk before it answers
+ * (appendfsync always). They return when it answers. */
 bool server_start_nats(struct server **out, struct error *err) MUST_CHECK;
+bool server_start_redis(struct server **out, struct error *err) MUST_CHECK;
 void server_close(struct server *server);
 AUTO_DEFINE(struct server *, server_close)
 
