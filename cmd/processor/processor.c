@@ -167,6 +167,14 @@ static void halt(struct processor *processor)
         worker_halt(processor->workers[i]);
 }
 
+/* So often that no lease ends unseen. */
+static int keep_ms(const struct processor *processor)
+{
+    int tenth_ms = processor->settings->topology.ack_wait_ms / 10;
+
+    return tenth_ms < 1000 ? tenth_ms : 1000;
+}
+
 bool processor_run(struct processor *processor, struct error *err)
 {
     while (!service_stopping() && !keeper_prepared(processor->keeper, 200))
@@ -177,8 +185,9 @@ bool processor_run(struct processor *processor, struct error *err)
         return false;
     log_info("working", log_text("topics", processor->settings->topics),
              log_int("workers", (int64_t)processor->worker_count));
-    while (!service_wait(1000))
-        continue;
+    while (!service_wait(keep_ms(processor)))
+        for (size_t i = 0; i < processor->worker_count; i++)
+            worker_keep(processor->workers[i]);
     halt(processor);
     return true;
 }

@@ -28,7 +28,6 @@ struct worker {
     struct broker_consumer *consumer;
     struct store *store;
     struct batch batch;
-    int64_t leased_ms; /* steady; when the leases of the batch began */
     struct broker_verdict *verdicts;
     size_t verdict_capacity;
     struct metrics_cell *rows, *duplicates, *refused, *batch_rows, *latency, *circuit;
@@ -37,6 +36,7 @@ struct worker {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool stopping;        /* guarded by lock */
+    int64_t leased_ms;    /* guarded by lock: steady; when the leases of the batch began */
     struct error trouble; /* guarded by lock: ERROR_NONE while all is well */
 };
 
@@ -114,22 +114,31 @@ static int64_t patience_ms(const struct worker_options *options)
     return fifth_ms < STORE_TIMEOUT_MS ? fifth_ms : STORE_TIMEOUT_MS;
 }
 
+static void set_leased(struct worker *worker, int64_t leased_ms)
+{
+    pthread_mutex_lock(&worker->lock);
+    worker->leased_ms = leased_ms;
+    pthread_mutex_unlock(&worker->lock);
+}
+
+void worker_keep(struct worker *worker)
+{
+    int64_t started_ms = now_ms();
+    struct error ignored; /* what is not extended is delivered twice, and stored once */
+
+    pthread_mutex_lock(&worker->lock);
+    bool due = started_ms - worker->leased_ms >= patience_ms(&worker->options);
+    pthread_mutex_unlock(&worker->lock);
+    if (due && broker_extend(worker->consumer, &ignored))
+        set_leased(worker, started_ms);
+}
+
 static int64_t pause_ms(const struct worker *worker, unsigned attempt)
 {
     int64_t wait_ms = backoff_ms(&store_backoff, attempt, id_random());
     int64_t most_ms = patience_ms(&worker->options);
 
     return wait_ms < most_ms ? wait_ms : most_ms;
-}
-
-/* Storing may take long: the store is away, or many rows are refused one by one. */
-static void keep_leases(struct worker *worker)
-{
-    struct error ignored; /* what is not extended is delivered twice, and stored once */
-
-    if (now_ms() - worker->leased_ms >= patience_ms(&worker->options) &&
-        broker_extend(worker->consumer, &ignored))
-        worker->leased_ms = now_ms();
 }
 
 /* Holds the batch until the store answers; false when it was asked to stop meanwhile. */
@@ -141,7 +150,6 @@ static bool wait_for_store(struct worker *worker, const struct error *why, unsig
         tell(worker, &err, "the store is away: fetching pauses");
         if (!wait_unless_stopping(worker, pause_ms(worker, attempt)))
             return false;
-        keep_leases(worker);
         if (store_ping(worker->store, &err))
             return true;
     }
@@ -173,7 +181,6 @@ static bool store_rows(struct worker *worker, size_t first, size_t count)
     for (unsigned failures = 1;
          !store_insert(worker->store, worker->options.table, rows, count, &inserted, &err);
          failures++) {
-        keep_leases(worker);
         if (err.code == ERROR_INVALID && count == 1) {
             batch_refuse(&worker->batch, first, &err);
             return true;
@@ -235,7 +242,7 @@ static bool work(struct worker *worker, const struct broker_batch *deliveries, s
     struct batch *batch = &worker->batch;
     struct error not_buried;
 
-    worker->leased_ms = now_ms();
+    set_leased(worker, now_ms());
     batch_reset(batch);
     batch_decode(batch, worker->options.topic, deliveries);
     if (batch->row_count && !store_rows(worker, 0, batch->row_count))

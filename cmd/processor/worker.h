@@ -2,8 +2,8 @@
  * worker: one thread that moves one topic's events from the broker into the store.
  *
  * Fetch, decode, one transaction, settle. What cannot be decoded or is refused by the store becomes
- * a dead letter. While the store is away the worker holds its batch, keeps the leases alive and
- * fetches nothing: no attempt is burned. When it is back the same batch goes on.
+ * a dead letter. While the store is away the worker holds its batch, whose leases worker_keep keeps
+ * alive, and fetches nothing: no attempt is burned. When it is back the same batch goes on.
  *
  * Threads  each worker has its own thread, consumer and store connection; the functions here may be
  *          called from any other.
@@ -31,6 +31,10 @@ struct worker;
 /* Starts the thread. */
 bool worker_start(struct worker **out, const struct worker_options *options,
                   struct error *err) MUST_CHECK;
+
+/* Restarts the leases of the batch at hand when a fifth of their time has gone. Call it often, from
+ * one thread: whoever stores cannot look after them meanwhile. */
+void worker_keep(struct worker *worker);
 
 /* Asks it to stop and returns at once: so that several stop together. */
 void worker_halt(struct worker *worker);

@@ -14,6 +14,8 @@
 
 #define WAIT_MS 20000
 
+#define KEEP_MS 100 /* between two looks at the leases */
+
 struct scene {
     struct metrics *metrics;
     struct broker *broker;
@@ -137,15 +139,18 @@ static struct letters letters_of(const struct scene *scene)
     return letters;
 }
 
-/* What another instance of the group is handed in this time. */
+/* What another instance of the group is handed in this time, while the worker's leases are kept. */
 static size_t fetch_elsewhere(const struct scene *scene, int timeout_ms)
 {
     AUTO(broker_close_consumer) struct broker_consumer *consumer = NULL;
-    struct broker_batch batch;
+    struct broker_batch batch = {0};
     struct error err;
 
     assert_ok(broker_open_consumer(&consumer, scene->broker, &scene->group, &err));
-    assert_ok(broker_fetch(consumer, 500, SIZE_MAX, timeout_ms, &batch, &err));
+    for (int waited_ms = 0; waited_ms < timeout_ms && !batch.count; waited_ms += KEEP_MS) {
+        assert_ok(broker_fetch(consumer, 500, SIZE_MAX, KEEP_MS, &batch, &err));
+        worker_keep(scene->worker);
+    }
     return batch.count;
 }
 
