@@ -9,7 +9,22 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "support"))
 
-from stack import PostgresTemplate, Stack  # noqa: E402
+from stack import BROKERS, PostgresTemplate, Stack  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption("--broker", choices=sorted(BROKERS), default="nats", help="what the stacks run on")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "only(broker): what only this broker has to show")
+
+
+def pytest_collection_modifyitems(config, items):
+    other = [item for item in items for mark in item.iter_markers("only")
+             if mark.args[0] != config.getoption("--broker")]
+    config.hook.pytest_deselected(items=other)
+    items[:] = [item for item in items if item not in other]
 
 
 @pytest.fixture(scope="session")
@@ -21,8 +36,13 @@ def template():
 
 
 @pytest.fixture(scope="session")
-def stack(template):
-    stack = Stack(template)
+def broker(request):
+    return request.config.getoption("--broker")
+
+
+@pytest.fixture(scope="session")
+def stack(template, broker):
+    stack = Stack(template, broker)
     try:
         yield stack.start()
     finally:
@@ -31,12 +51,12 @@ def stack(template):
 
 
 @pytest.fixture
-def new_stack(template, request):
+def new_stack(template, broker, request):
     """new_stack(settings, processors) starts one; it is closed after the test, and must end well."""
     stacks = request.node.stacks = []
 
     def make(settings=None, processors=1):
-        stacks.append(Stack(template, settings, processors))
+        stacks.append(Stack(template, broker, settings, processors))
         return stacks[-1].start()
 
     yield make

@@ -20,8 +20,8 @@ def untouched(stack):
     """After the test the streams are as they were, and ingestion is the same process and well."""
 
     def counts():
-        with stack.wire() as nats:
-            return nats.stream("LOGS")["state"]["last_seq"], nats.stream("READINGS")["state"]["last_seq"]
+        with stack.wire() as wire:
+            return wire.last("LOGS"), wire.last("READINGS")
 
     before, pid = counts(), stack.ingestion.pid
     yield stack

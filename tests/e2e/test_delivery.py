@@ -5,7 +5,7 @@ import json
 import uuid
 
 from events import now, reading
-from stack import Connection, until
+from stack import Connection, place, until
 
 
 def send_mixed(stack, count):
@@ -58,55 +58,55 @@ def test_a_processor_that_serves_one_topic_leaves_the_others(new_stack):
     stack = new_stack({"processor": {"PROCESSOR_TOPICS": "readings"}})
     send_mixed(stack, 100)
     until(lambda: stack.count("readings") == 50, 10, "the readings are stored")
-    with stack.wire() as nats:
-        assert nats.outstanding("LOGS", "processor-logs") > 0
+    with stack.wire() as wire:
+        assert wire.outstanding("LOGS", "processor-logs") > 0
     assert stack.count("logs") == 0
 
 
 def test_what_others_put_on_the_stream_is_stored_too(new_stack):
     """With a stock tool: no id, no headers."""
     stack = new_stack()
-    with stack.wire() as nats:
-        sequence = nats.publish("logs.by-hand", b'{"message":"by hand"}')["seq"]
+    with stack.wire() as wire:
+        sequence = wire.publish("logs.by-hand", b'{"message":"by hand"}')
         event = {"id": str(uuid.uuid4()), "message": "with an id", "service": "by-hand"}
-        nats.publish("logs.by-hand", json.dumps(event).encode())
+        wire.publish("logs.by-hand", json.dumps(event).encode())
     stack.wait_settled()
     rows = {message: (str(id_), stream_id) for message, id_, stream_id in
             stack.query("SELECT message, id, stream_id FROM logs")}
-    assert rows["with an id"][0] == event["id"] and rows["by hand"][1] == str(sequence)
+    assert rows["with an id"][0] == event["id"] and rows["by hand"][1] == sequence
 
 
 def test_an_undecodable_message_is_one_dead_letter_and_its_neighbours_are_stored(new_stack):
     stack = new_stack()
     assert stack.processor.stop() == 0
-    with stack.wire() as nats:
-        nats.publish("logs.a", b'{"message":"before"}')
-        bad = nats.publish("logs.a", b"\xffnot json", {"Nats-Msg-Id": "bad-1", "X-Mine": "kept"})["seq"]
+    with stack.wire() as wire:
+        wire.publish("logs.a", b'{"message":"before"}')
+        bad = wire.publish("logs.a", b"\xffnot json", {"Nats-Msg-Id": "bad-1", "X-Mine": "kept"})
         pack = b'{"message":"line 1"}\n{"message":2}\n{"message":"line 3"}\n'
-        packed = nats.publish("logs.a", pack, {"ce-datacontenttype": "application/x-ndjson"})["seq"]
-        nats.publish("logs.a", b'{"message":"after"}')
+        packed = wire.publish("logs.a", pack, {"ce-datacontenttype": "application/x-ndjson"})
+        wire.publish("logs.a", b'{"message":"after"}')
     stack.processor.start().wait_ready()
     stack.wait_settled()
     assert {row[0] for row in stack.query("SELECT message FROM logs")} == {"before", "line 1", "line 3", "after"}
 
-    whole, part = sorted(stack.dead_letters(), key=lambda letter: int(letter.headers["dead-sequence"]))
+    whole, part = sorted(stack.dead_letters(), key=lambda letter: place(letter.headers["dead-sequence"]))
     assert whole.subject == part.subject == "dead.LOGS.processor-logs"
     assert whole.data == b"\xffnot json" and whole.headers["X-Mine"] == "kept"
     headers = whole.headers
     assert (headers["dead-stream"], headers["dead-consumer"], headers["dead-sequence"], headers["dead-id"]) == \
-        ("LOGS", "processor-logs", str(bad), "bad-1")
+        ("LOGS", "processor-logs", bad, "bad-1")
     assert headers["dead-reason"] in ("json_syntax", "invalid_utf8") and headers["dead-error"]
     assert headers["dead-attempts"] == "1" and headers["dead-first-time"] and headers["dead-last-time"]
-    assert headers["Nats-Msg-Id"] == "dead:LOGS:processor-logs:%d" % bad
+    assert headers["Nats-Msg-Id"] == "dead:LOGS:processor-logs:%s" % bad
     assert part.data.strip() == b'{"message":2}'
     assert (part.headers["dead-part"], part.headers["dead-sequence"], part.headers["dead-reason"]) == \
-        ("2", str(packed), "wrong_type")
+        ("2", packed, "wrong_type")
 
 
 def test_a_message_too_large_for_its_dead_letter_is_cut(new_stack):
     stack = new_stack()
-    with stack.wire() as nats:
-        nats.publish("logs.a", b"z" * 1048576)
+    with stack.wire() as wire:
+        wire.publish("logs.a", b"z" * 1048576)
     letter = until(stack.dead_letters, 10, "a dead letter")[0]
     assert letter.headers["dead-size"] == "1048576"
     assert 1000000 < len(letter.data) < 1048576 and set(letter.data) == {ord("z")}
@@ -115,8 +115,8 @@ def test_a_message_too_large_for_its_dead_letter_is_cut(new_stack):
 
 def test_a_stream_that_vanished_is_made_again(new_stack):
     stack = new_stack()
-    with stack.wire() as nats:
-        nats.api("STREAM.DELETE.READINGS")
+    with stack.wire() as wire:
+        wire.delete_stream("READINGS")
     gone = stack.post("/readings", reading("s"))
     assert gone.status_code == 503 and gone.headers["Retry-After"]
     until(lambda: stack.post("/readings", reading("s")).status_code == 201, 15, "the stream is there again")
@@ -129,6 +129,8 @@ def test_lag_rises_while_nobody_works_and_falls_to_zero(new_stack):
     for i in range(30):
         assert stack.post("/logs", {"message": "m%d" % i}).status_code == 201
     lag = stack.get("/consumers/processor-logs/lag")
+    with stack.wire() as wire:
+        assert wire.outstanding("LOGS", "processor-logs") == 30
     assert (lag["name"], lag["stream"], lag["unread"], lag["in_flight"], lag["lag"]) == \
         ("processor-logs", "LOGS", 30, 0, 30)
     assert lag["oldest_age_ms"] > 0

@@ -2,12 +2,14 @@
 
 import datetime
 import json
+import re
 import urllib.parse
 import uuid
 
 import pytest
 
 from events import UTC, cloudevent_headers, iso, now, reading, seconds, unique
+from redis_wire import key, pairs
 from stack import until
 
 
@@ -27,7 +29,7 @@ def test_a_reading_is_accepted_and_read_back(stack):
     body = answer.json()
     assert set(body) == {"status", "stream_id", "id"}
     assert body["status"] == "accepted"
-    assert body["stream_id"].isdigit()
+    assert re.fullmatch(r"\d+(-\d+)?", body["stream_id"])
     assert uuid.UUID(body["id"]).version == 7
 
     [found] = wait_rows(stack, "/sites/%s/readings" % site, "readings", 1)
@@ -198,8 +200,8 @@ def test_a_message_is_readable_with_stock_tools(stack):
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     sent = reading("berlin 1", device_id="m.1")
     body = stack.post("/readings", sent, traceparent=trace).json()
-    with stack.wire() as nats:
-        message = nats.message("READINGS", int(body["stream_id"]))
+    with stack.wire() as wire:
+        message = wire.message("READINGS", body["stream_id"])
     assert message.subject == "readings.berlin=201.m=2E1"
     event = message.json()
     assert event["id"] == body["id"] and event["power_reading"] == 1500.5
@@ -217,26 +219,39 @@ def test_a_bulk_body_is_packed_and_every_line_has_its_id(stack):
     answer = stack.post("/logs", events)
     ids = [json.loads(line)["id"] for line in answer.text.splitlines()]
     first = json.loads(answer.text.splitlines()[0])["stream_id"].split(".")[0]
-    with stack.wire() as nats:
-        message = nats.message("LOGS", int(first))
+    with stack.wire() as wire:
+        message = wire.message("LOGS", first)
     assert message.headers["ce-datacontenttype"] == "application/x-ndjson"
     lines = message.lines()
     assert len(lines) > 1 and [line["id"] for line in lines] == ids[: len(lines)]
     assert lines[0]["message"] == "packed 0"
 
 
+@pytest.mark.only("nats")
 def test_streams_and_consumers_are_as_documented(stack):
-    with stack.wire() as nats:
+    with stack.wire() as wire:
         for stream, consumer in (("LOGS", "processor-logs"), ("READINGS", "processor-readings")):
-            config = nats.stream(stream)["config"]
+            config = wire.stream(stream)["config"]
             assert (config["storage"], config["retention"], config["discard"]) == ("file", "limits", "new")
             assert config["subjects"] == [stream.lower() + ".>"]
             assert config["duplicate_window"] == 600 * 10**9 and config["max_bytes"] == 268435456
-            config = nats.consumer(stream, consumer)["config"]
+            config = wire.consumer(stream, consumer)["config"]
             assert config["durable_name"] == consumer
             assert (config["ack_policy"], config["deliver_policy"]) == ("explicit", "all")
             assert config["max_deliver"] == -1, "the driver counts the attempts, so that none vanishes"
-        assert nats.stream("DEAD")["config"]["subjects"] == ["dead.>"]
+        assert wire.stream("DEAD")["config"]["subjects"] == ["dead.>"]
+
+
+@pytest.mark.only("redis")
+def test_redis_streams_and_groups_are_as_documented(stack):
+    with stack.wire() as wire:
+        assert set(wire.call("SMEMBERS", "millrace:streams")) >= {b"LOGS", b"READINGS", b"DEAD"}
+        for stream, group in (("LOGS", "processor-logs"), ("READINGS", "processor-readings")):
+            assert wire.call("TYPE", key(stream)) == b"stream"
+            settings = pairs(wire.call("HGETALL", key(stream, ":meta")))
+            assert settings["subjects"].decode() == stream.lower() + ".>"
+            assert (settings["dedup_window_ms"], settings["max_bytes"]) == (b"600000", b"268435456")
+            assert wire.groups(stream)[group]["lag"] is not None, "what autoscalers read"
 
 
 # ---- CloudEvents ----
@@ -249,8 +264,8 @@ def test_a_cloudevent_in_binary_mode(stack):
     assert answer.status_code == 201, answer.text
     [found] = wait_rows(stack, "/logs", "logs", 1, service=service)
     assert found["message"] == "binary" and found["time"] == time
-    with stack.wire() as nats:
-        headers = nats.message("LOGS", int(answer.json()["stream_id"])).headers
+    with stack.wire() as wire:
+        headers = wire.message("LOGS", answer.json()["stream_id"]).headers
     assert headers["ce-source"] == "/tests" and headers["ce-type"] == "millrace.v1.Log"
 
 

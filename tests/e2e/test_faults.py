@@ -92,7 +92,7 @@ def kill_at_random(stack, chance, seconds):
     kills, end, pause = collections.Counter(), time.monotonic() + seconds, threading.Event()
     while time.monotonic() < end:
         pause.wait(chance.uniform(0.2, 1.5))
-        victim = chance.choice([stack.processor, stack.ingestion, stack.nats, stack.postgres])
+        victim = chance.choice([stack.processor, stack.ingestion, stack.broker, stack.postgres])
         kills[victim.name] += 1
         victim.kill()
         pause.wait(chance.uniform(0, 1))
@@ -160,9 +160,9 @@ def test_without_the_broker_clients_get_503_in_time_and_it_recovers_by_itself(ne
     stack = new_stack({"all": {"ACK_WAIT_MS": "3000"}, "ingestion": {"REQUEST_TIMEOUT_MS": "3000"}})
     accepted = [stack.post("/logs", {"message": "before"}).json()["id"]]
     if how == "frozen":
-        stack.nats.send(signal.SIGSTOP)
+        stack.broker.send(signal.SIGSTOP)
     else:
-        stack.nats.kill()
+        stack.broker.kill()
     times = [refused_in_time(stack, 4) for _ in range(4)]
     print("seconds until 503:", ["%.2f" % took for took in times])
     begun = time.monotonic()
@@ -176,9 +176,9 @@ def test_without_the_broker_clients_get_503_in_time_and_it_recovers_by_itself(ne
     assert health.json() == {"status": "unhealthy", "broker": "disconnected", "redis": "disconnected"}
 
     if how == "frozen":
-        stack.nats.send(signal.SIGCONT)
+        stack.broker.send(signal.SIGCONT)
     else:
-        stack.nats.start()
+        stack.broker.start()
 
     def accepts():
         answer = stack.post("/logs", {"message": "after"})
@@ -247,8 +247,8 @@ def test_an_absent_database_costs_no_event_and_no_attempt(new_stack):
     stored = [str(row[0]) for row in stack.query("SELECT id FROM logs WHERE service = %s", service)]
     assert sorted(stored) == sorted(accepted)
     assert stack.dead_letters() == []
-    with stack.wire() as nats:
-        assert nats.consumer("LOGS", "processor-logs")["num_redelivered"] == 0
+    with stack.wire() as wire:
+        assert wire.redelivered("LOGS", "processor-logs") == 0
     assert stack.processor.metric("broker_redelivered_messages_total") == 0
     until(lambda: stack.api.says("/logs") == 200, 10, "the api answers again")
 
@@ -263,7 +263,7 @@ def test_everything_may_start_in_any_order(new_stack):
     for service in stack.services:
         until(lambda: service.says("/livez") == 200, 10, "%s is alive" % service.name)
         assert not service.is_ready()
-    stack.nats.start()
+    stack.broker.start()
     stack.postgres.start()
     stack.wait_ready()
     assert stack.post("/logs", {"message": "hello"}).status_code == 201

@@ -54,7 +54,7 @@ def test_a_secret_from_a_file_is_never_shown(stack, tmp_path):
     path.write_text("postgresql://millrace:hunter2@127.0.0.1:1/nowhere\n")
     process = subprocess.Popen([BIN / "processor"], stderr=subprocess.PIPE, text=True,
                                env={"DATABASE_URL_FILE": str(path), "PORT": "0", "LOG_LEVEL": "debug",
-                                    "BROKER_URL": stack.nats.url})
+                                    "BROKER_URL": stack.broker.url})
     try:
         lines = []
         while not any('"waiting"' in line for line in lines):
@@ -69,7 +69,7 @@ def test_a_secret_from_a_file_is_never_shown(stack, tmp_path):
 
 def test_port_0_is_any_port_and_is_logged(stack):
     process = subprocess.Popen([BIN / "ingestion"], stderr=subprocess.PIPE, text=True,
-                               env={"PORT": "0", "BROKER_URL": stack.nats.url})
+                               env={"PORT": "0", "BROKER_URL": stack.broker.url})
     try:
         facts = {}
         while facts.get("message") != "listening":
@@ -207,13 +207,13 @@ def test_sigterm_ends_services_whose_servers_are_gone(new_stack):
     assert stack.post("/logs", {"message": "waits"}).status_code == 201
     stack.postgres.kill()
     assert stack.post("/logs", {"message": "waits too"}).status_code == 201
-    stack.nats.send(signal.SIGSTOP)
+    stack.broker.send(signal.SIGSTOP)
     for service in stack.services:
         begun = time.monotonic()
         code = service.stop(signal.SIGTERM, STOP_S)
         print("%s ended in %.2f s with %d" % (service.name, time.monotonic() - begun, code))
         assert code == 0, service.name
-    stack.nats.send(signal.SIGCONT)
+    stack.broker.send(signal.SIGCONT)
 
 
 # ---- housekeeping ----
@@ -238,8 +238,8 @@ def test_settled_events_leave_the_stream_when_their_time_is_up(new_stack):
     stack = new_stack({"processor": {"STREAM_KEEP_S": "1"}})
     for i in range(20):
         assert stack.post("/logs", {"message": "m%d" % i}).status_code == 201
-    with stack.wire() as nats:
-        until(lambda: nats.count("LOGS") == 0, 20, "the stream is trimmed")
+    with stack.wire() as wire:
+        until(lambda: wire.count("LOGS") == 0, 20, "the stream is trimmed")
     assert stack.count("logs") == 20
 
 
@@ -247,9 +247,9 @@ def test_nothing_unread_is_trimmed(new_stack):
     stack = new_stack({"processor": {"STREAM_KEEP_S": "1", "PROCESSOR_TOPICS": "readings"}})
     assert stack.post("/logs", {"message": "nobody reads this yet"}).status_code == 201
     assert stack.post("/readings", reading("s")).status_code == 201
-    with stack.wire() as nats:
-        until(lambda: nats.count("READINGS") == 0, 20, "the readings are trimmed")
-        assert nats.count("LOGS") == 1
+    with stack.wire() as wire:
+        until(lambda: wire.count("READINGS") == 0, 20, "the readings are trimmed")
+        assert wire.count("LOGS") == 1
 
 
 def test_every_log_line_is_a_json_fact(stack):

@@ -19,7 +19,7 @@ class Message:
     subject: str
     headers: dict
     data: bytes
-    sequence: int = 0
+    sequence: str = ""
 
     def json(self):
         return json.loads(self.data)
@@ -114,11 +114,11 @@ class Nats:
     # ---- JetStream ----
 
     def publish(self, subject, data, headers=None):
-        """Into a stream; its acknowledgement."""
+        """Into a stream; its place there."""
         ack = self.request(subject, data, headers).json()
         if "error" in ack:
             raise NatsError(str(ack["error"]))
-        return ack
+        return str(ack["seq"])
 
     def stream(self, name):
         return self.api("STREAM.INFO." + name)
@@ -126,17 +126,29 @@ class Nats:
     def count(self, name):
         return self.stream(name)["state"]["messages"]
 
+    def last(self, stream):
+        """Changes with every message that is stored."""
+        return str(self.stream(stream)["state"]["last_seq"])
+
+    def delete_stream(self, stream):
+        self.api("STREAM.DELETE." + stream)
+
     def consumer(self, stream, name):
         return self.api("CONSUMER.INFO.%s.%s" % (stream, name))
 
+    def redelivered(self, stream, name):
+        return self.consumer(stream, name)["num_redelivered"]
+
     def outstanding(self, stream, name):
+        """As KEDA's nats-jetstream scaler sees it."""
         info = self.consumer(stream, name)
         return info["num_pending"] + info["num_ack_pending"]
 
     def message(self, stream, sequence):
-        found = self.api("STREAM.MSG.GET." + stream, {"seq": sequence})["message"]
+        found = self.api("STREAM.MSG.GET." + stream, {"seq": int(sequence)})["message"]
         headers = parse_headers(base64.b64decode(found["hdrs"]))[1] if "hdrs" in found else {}
-        return Message(found["subject"], headers, base64.b64decode(found.get("data", "")), found["seq"])
+        return Message(found["subject"], headers, base64.b64decode(found.get("data", "")),
+                       str(found["seq"]))
 
     def messages(self, stream):
         """All of a small stream."""

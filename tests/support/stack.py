@@ -1,4 +1,4 @@
-"""A whole millrace of one's own: nats-server, PostgreSQL and the services as child processes.
+"""A whole millrace of one's own: a broker, PostgreSQL and the services as child processes.
 
 Everything listens on loopback on free ports and lives in one temporary folder; a process keeps its
 port when it comes back. Processes are ended by their pid.
@@ -19,6 +19,7 @@ import requests
 
 from nats_wire import Nats
 from ports import free_ports
+from redis_wire import Redis
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("MILLRACE_BIN", ROOT / "build/debug/cmd"))
@@ -209,7 +210,24 @@ class Postgres(Process):
             return False
 
 
-class NatsServer(Process):
+class Broker(Process):
+    """A server whose streams `wire` sees as stock tools do."""
+
+    def wire(self, timeout=5):
+        return self.client(self.port, timeout)
+
+    def answers(self):
+        try:
+            with self.wire(2) as wire:
+                self.ask(wire)
+                return True
+        except Exception:  # whatever it is: it does not answer
+            return False
+
+
+class NatsServer(Broker):
+    kind, client = "nats", Nats
+
     def __init__(self, folder, port):
         conf = pathlib.Path(folder) / "nats.conf"
         conf.write_text('listen: "127.0.0.1:%d"\njetstream { store_dir: "%s/nats", max_mem: 64MB, '
@@ -217,24 +235,35 @@ class NatsServer(Process):
         super().__init__("nats", ["nats-server", "-c", conf], pathlib.Path(folder) / "nats.log")
         self.port, self.url = port, "nats://127.0.0.1:%d" % port
 
-    def answers(self):
-        try:
-            with Nats(self.port, 2) as nats:
-                nats.api("INFO")
-                return True
-        except Exception:  # whatever it is: it does not answer
-            return False
+    def ask(self, wire):
+        wire.api("INFO")
+
+
+class RedisServer(Broker):
+    kind, client = "redis", Redis
+
+    def __init__(self, folder, port):
+        super().__init__("redis", ["redis-server", "--bind", "127.0.0.1", "--port", port, "--dir", folder,
+                                   "--appendonly", "yes", "--appendfsync", "always", "--save", ""],
+                         pathlib.Path(folder) / "redis.log")
+        self.port, self.url = port, "redis://127.0.0.1:%d" % port
+
+    def ask(self, wire):
+        wire.call("PING")
+
+
+BROKERS = {server.kind: server for server in (NatsServer, RedisServer)}
 
 
 class Stack:
     """settings: {"all": {...}, "ingestion": {...}, "processor": {...}, "api": {...}} for the environment."""
 
-    def __init__(self, template, settings=None, processors=1):
+    def __init__(self, template, broker, settings=None, processors=1):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="millrace-e2e-"))
         self.folder.chmod(0o755)
         self.settings = settings or {}
         ports = free_ports(4 + processors)
-        self.nats = NatsServer(self.folder, ports[0])
+        self.broker = BROKERS[broker](self.folder, ports[0])
         self.postgres = Postgres(self.folder, ports[1], template)
         self.ingestion = self.service("ingestion", ports[2])
         self.api = self.service("api", ports[3])
@@ -243,7 +272,7 @@ class Stack:
         self.http.trust_env = False
 
     def service(self, program, port, number=0):
-        env = {"BROKER_URL": self.nats.url, "STREAM_MAX_BYTES": "268435456", "LOG_LEVEL": "info"}
+        env = {"BROKER_URL": self.broker.url, "STREAM_MAX_BYTES": "268435456", "LOG_LEVEL": "info"}
         if program != "ingestion":
             env["DATABASE_URL"] = self.postgres.url
         name = "%s-%d" % (program, number) if number else program
@@ -260,7 +289,7 @@ class Stack:
 
     @property
     def processes(self):
-        return [self.nats, self.postgres, *self.services]
+        return [self.broker, self.postgres, *self.services]
 
     def start(self):
         for process in self.processes:
@@ -269,7 +298,7 @@ class Stack:
         return self
 
     def wait_ready(self):
-        until(self.nats.answers, START_S, "nats-server answers")
+        until(self.broker.answers, START_S, "%s answers" % self.broker.name)
         until(self.postgres.answers, START_S, "PostgreSQL answers")
         for service in self.services:
             if service.child is not None:
@@ -278,7 +307,7 @@ class Stack:
     def close(self):
         """Ends everything, and returns which services did not end as they should."""
         bad = []
-        for process in [*self.services, self.nats, self.postgres]:
+        for process in [*self.services, self.broker, self.postgres]:
             if not process.is_running():
                 continue
             try:
@@ -334,19 +363,24 @@ class Stack:
         return self.query("SELECT count(*) FROM %s WHERE %s" % (table, where), *parameters)[0][0]
 
     def wire(self):
-        return Nats(self.nats.port)
+        return self.broker.wire()
 
     def outstanding(self):
-        with self.wire() as nats:
-            return sum(nats.outstanding(stream, name) for stream, name in
+        with self.wire() as wire:
+            return sum(wire.outstanding(stream, name) for stream, name in
                        (("LOGS", "processor-logs"), ("READINGS", "processor-readings")))
 
     def wait_settled(self, seconds=30):
         until(lambda: self.outstanding() == 0, seconds, "everything is settled")
 
     def dead_letters(self):
-        with self.wire() as nats:
-            return list(nats.messages("DEAD"))
+        with self.wire() as wire:
+            return list(wire.messages("DEAD"))
+
+
+def place(sequence):
+    """A place in a stream, to be compared: "7", or "1700000000000-2"."""
+    return tuple(int(part) for part in sequence.split("-"))
 
 
 class Connection:
