@@ -14,7 +14,8 @@ struct reader {
     struct batch *batch;
     const struct topic *topic;
     const struct broker_delivery *delivery;
-    size_t index; /* of the delivery */
+    struct dead_origin origin; /* of the delivery: what a replay repeats keeps its name */
+    size_t index;              /* of the delivery */
     bool packed;
     const char *traceparent; /* NULL: none */
 };
@@ -80,7 +81,7 @@ void batch_refuse(struct batch *batch, size_t row, const struct error *why)
 /* "17" for a message of its own, "17.3" for the third line of a packed one. */
 static const char *stream_id(const struct reader *reader, unsigned number)
 {
-    const char *sequence = reader->delivery->sequence;
+    const char *sequence = reader->origin.sequence;
     size_t length = strlen(sequence);
     char digits[12], *first = digits + sizeof(digits);
 
@@ -106,12 +107,12 @@ static const struct id unnamed = {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xf
 /* A derived id costs as much as all the rest of an event, so it is made only when it is needed. */
 static void name_event(const struct reader *reader, void *event, const char *place)
 {
-    const struct broker_delivery *delivery = reader->delivery;
+    const char *message_id = reader->origin.id;
     struct id id;
 
     if (memcmp(topic_id(reader->topic, event), &unnamed, sizeof(unnamed)) != 0)
         return;
-    if (reader->packed || !id_parse(delivery->id, strlen(delivery->id), &id))
+    if (reader->packed || !id_parse(message_id, strlen(message_id), &id))
         id = id_derive(reader->topic->stream, place, strlen(place));
     topic_set_id(reader->topic, event, id);
 }
@@ -122,8 +123,8 @@ static void read_event(const struct reader *reader, unsigned number, const char 
     const char *place = stream_id(reader, number);
     struct topic_defaults defaults = {
         .id = unnamed,
-        .time_ms = reader->delivery->stored_ms,
-        .now_ms = reader->delivery->stored_ms,
+        .time_ms = reader->origin.stored_ms,
+        .now_ms = reader->origin.stored_ms,
         .arena = batch->arena,
     };
     struct batch_origin origin = {
@@ -147,11 +148,12 @@ static bool on_line(void *context, const struct ndjson_line *line)
 {
     const struct reader *reader = context;
     const struct broker_delivery *delivery = reader->delivery;
+    unsigned first = reader->origin.part ? reader->origin.part : 1;
     const char *bytes = line->bytes;
 
     if (bytes < delivery->data || bytes >= delivery->data + delivery->size)
         bytes = arena_copy(reader->batch->arena, bytes, line->size);
-    read_event(reader, (unsigned)line->number, bytes, line->size);
+    read_event(reader, (unsigned)line->number - 1 + first, bytes, line->size);
     return true;
 }
 
@@ -201,6 +203,7 @@ void batch_decode(struct batch *batch, const struct topic *topic,
             .batch = batch,
             .topic = topic,
             .delivery = delivery,
+            .origin = dead_letter_origin(delivery),
             .index = i,
             .packed = type && strcmp(type, CONTENT_NDJSON) == 0,
             .traceparent = broker_header(delivery, HEADER_TRACEPARENT),

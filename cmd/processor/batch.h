@@ -5,8 +5,10 @@
  * cannot be decoded, or what the store refuses later, becomes a dead part and does not disturb its
  * neighbours.
  *
- * An event without an id (sent by hand with a broker's own tool) gets one from its place in the
- * stream, the same at every delivery; one without a time gets the time at which it was stored.
+ * An event without an id (sent by hand with a broker's own tool) gets its message's, or one from
+ * its place in the stream, the same at every delivery; one without a time gets the time at which it
+ * was stored. A replay of a dead letter is the original in all of this, so that it stores nothing
+ * that is stored already.
  *
  * Ownership  The batch owns its lists; rows and parts point into its arena and into the deliveries,
  *            so they are valid until batch_reset and until the deliveries are settled.

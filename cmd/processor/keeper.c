@@ -123,7 +123,7 @@ static void prepare_until_done(struct keeper *keeper)
 
 /* ---- keeping ---- */
 
-static void show_lag(struct keeper *keeper, const struct topic *topic)
+static bool show_lag(struct keeper *keeper, const struct topic *topic, struct error *err)
 {
     static const struct metrics_description gauges[] = {
         {METRICS_GAUGE,
@@ -147,17 +147,17 @@ static void show_lag(struct keeper *keeper, const struct topic *topic)
     };
     const char *labels[] = {topic->stream, topic->consumer};
     struct broker_lag lag;
-    struct error err;
 
     if (!broker_lag(keeper->options.broker, topic->stream, topic->consumer, BROKER_TIMEOUT_MS, &lag,
-                    &err))
-        return; /* the gauges keep what was last known; broker_connected says why */
+                    err))
+        return false; /* the gauges keep what was last known; broker_connected says why */
 
     double outstanding = (double)(lag.unread + lag.in_flight); /* which holds the delayed ones */
     double values[] = {outstanding, outstanding, (double)lag.oldest_age_ms / 1000};
     for (size_t i = 0; i < ARRAY_LEN(gauges); i++)
         metrics_set(metrics_cell(metrics_family(keeper->options.metrics, &gauges[i]), labels),
                     values[i]);
+    return true;
 }
 
 static bool is_stopping(struct keeper *keeper)
@@ -165,23 +165,29 @@ static bool is_stopping(struct keeper *keeper)
     return wait_for(keeper, &keeper->stopping, 0);
 }
 
-/* A stream that cannot be trimmed now is trimmed next time; one that is gone is made again. */
-static void trim(struct keeper *keeper)
+static bool look_after(struct keeper *keeper, const struct topic *topic, struct error *err)
 {
     int64_t keep_ms = (int64_t)keeper->options.stream_keep_s * 1000;
+
+    return broker_trim(keeper->options.broker, topic->stream, keep_ms, BROKER_TIMEOUT_MS, err) &&
+           (is_stopping(keeper) || show_lag(keeper, topic, err));
+}
+
+/* A stream that cannot be trimmed now is trimmed next time; what is gone is made again. */
+static void trim(struct keeper *keeper)
+{
     struct error err;
 
     for (size_t i = 0; i < keeper->options.chore_count && !is_stopping(keeper); i++) {
         const struct topic *topic = keeper->options.chores[i].topic;
-        bool trimmed =
-            broker_trim(keeper->options.broker, topic->stream, keep_ms, BROKER_TIMEOUT_MS, &err);
-        if (!trimmed && err.code == ERROR_NOT_FOUND)
+
+        if (look_after(keeper, topic, &err))
+            continue;
+        if (err.code == ERROR_NOT_FOUND)
             (void)!topology_declare(keeper->options.broker, keeper->options.topology, &err);
-        else if (!trimmed)
-            log_debug("could not trim", log_text("stream", topic->stream),
+        else
+            log_debug("could not look after a stream", log_text("stream", topic->stream),
                       log_text("error", err.message));
-        if (!is_stopping(keeper))
-            show_lag(keeper, topic);
     }
 }
 

@@ -101,7 +101,7 @@ def test_send_and_read_the_latest_logs(stack):
     answer = stack.ingestion.get("/send", params={"message": message})
     assert answer.status_code == 200, answer.text
     body = answer.json()
-    assert body["status"] == "sent" and body["stream"] == "LOGS" and body["id"].isdigit()
+    assert body["status"] == "sent" and body["stream"] == "LOGS" and re.fullmatch(r"\d+(-\d+)?", body["id"])
     assert body["event"]["message"] == message and isinstance(body["event"]["timestamp"], float)
 
     found = until(lambda: next((log for log in stack.get("/logs", limit=20)["logs"] if log["message"] == message),
