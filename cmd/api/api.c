@@ -1,6 +1,7 @@
 #include "api.h"
 
 #include "consumers.h"
+#include "dead_letters.h"
 #include "health.h"
 #include "query_pool.h"
 #include "question.h"
@@ -11,6 +12,7 @@
 #include "http/http.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define DRAIN_MS 1500
 
@@ -35,6 +37,7 @@ const struct config_field api_settings_table[] = {
 struct api {
     struct metrics *metrics;
     struct broker *broker;
+    struct dead_letters letters;
     struct telemetry *telemetry;
     struct health *health;
     struct query_pool *pool;
@@ -71,18 +74,40 @@ static void handle_resource(void *context, struct http_exchange *exchange)
         http_problem(exchange, &err);
 }
 
-static void handle_consumers(void *context, struct http_exchange *exchange)
+/* Threads that wait for an absent broker would be missing for the store's answers. */
+static void submit_for_broker(struct api *api, struct http_exchange *exchange, query_work *work,
+                              void *context)
 {
-    struct api *api = context;
     struct error err;
 
-    /* Threads that wait for an absent broker would be missing for the store's answers. */
     if (health_check(api->health, HEALTH_BROKER, &err)) {
-        submit(api, exchange, consumers_answer, api->broker);
+        submit(api, exchange, work, context);
     } else {
         (void)error_set(&err, ERROR_UNAVAILABLE, "the broker is away");
         http_problem(exchange, &err);
     }
+}
+
+static void handle_consumers(void *context, struct http_exchange *exchange)
+{
+    struct api *api = context;
+
+    submit_for_broker(api, exchange, consumers_answer, api->broker);
+}
+
+static void handle_dead_letters(void *context, struct http_exchange *exchange)
+{
+    const struct dead_letters_action *action = http_row(exchange);
+    struct api *api = context;
+    struct error err;
+    void *asked;
+
+    if (action->read(&api->letters, exchange, &asked, &err))
+        submit_for_broker(api, exchange, action->answer, asked);
+    else if (strcmp(err.reason, DEAD_LETTERS_EMPTY_FILTER) == 0)
+        http_problem_status(exchange, 400, &err);
+    else
+        http_problem(exchange, &err);
 }
 
 /* `redis` is what clients of old know the broker as. */
@@ -112,6 +137,10 @@ static const struct http_route routes[] = {
     {"GET", "/sites/{site_id}/stats", .handle = handle_resource, .row = &resource_site_stats},
     {"GET", "/consumers", .handle = handle_consumers},
     {"GET", "/consumers/{name}/lag", .handle = handle_consumers},
+    {"GET", "/dead-letters", .handle = handle_dead_letters, .row = &dead_letters_list},
+    {"GET", "/dead-letters/{id}", .handle = handle_dead_letters, .row = &dead_letters_one},
+    {"POST", "/dead-letters/replay", .handle = handle_dead_letters, .row = &dead_letters_replay},
+    {"DELETE", "/dead-letters", .handle = handle_dead_letters, .row = &dead_letters_purge},
     {"GET", "/health", .handle = handle_health},
     {0},
 };
@@ -155,6 +184,7 @@ static bool start(struct api *api, const struct api_settings *settings, struct e
     metrics_process(api->metrics);
     if (!broker_open(&api->broker, settings->broker_url, &broker, err))
         return false;
+    api->letters.broker = api->broker;
     api->telemetry = telemetry_new(api->metrics, api->broker);
     return health_open(&api->health, api->broker, settings->database_url, err) &&
            query_pool_start(&api->pool, &pool, err) &&
@@ -190,6 +220,7 @@ void api_stop(struct api *api)
         return;
     if (api->server != NULL) {
         http_unready(api->server);
+        atomic_store(&api->letters.stopping, true);
         query_pool_stop(api->pool, DRAIN_MS);
         http_stop(api->server);
     }

@@ -8,6 +8,8 @@
  * GET /sites/{id}/stats  {"site_id","from","to","bucket","buckets":[…]}: power in watts and energy
  *                        per hour or day, in UTC
  * GET /consumers         what each consumer has not settled; /consumers/{name}/lag: one of them
+ * GET /dead-letters      what could not be done; POST /dead-letters/replay and DELETE
+ *                        /dead-letters do it again, or remove it for good (dead_letters.h)
  * GET /health            the broker and the store
  *
  * energy_kwh is the area under the power of each device, drawn as straight lines between readings

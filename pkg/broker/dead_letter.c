@@ -1,4 +1,4 @@
-#include "broker/dead_letter.h"
+#include "broker/dead_letter_walk.h"
 
 #include "base/arena.h"
 #include "base/id.h"
@@ -12,15 +12,54 @@
 #include <strings.h>
 
 #define ARENA_CHUNK 4096
-#define ADDED_HEADERS 12
+#define ADDED_HEADERS 13
 #define KEPT_HEADERS_BYTES 8192 /* of the original headers; beyond, they stay behind */
 #define ERROR_MAX_BYTES 1024
 
 /* The broker's own headers would change how the dead letter is stored, those of an earlier death
  * would contradict this one's. */
-static bool is_kept(const struct broker_header *header)
+bool dead_header_is_original(const struct broker_header *header)
 {
     return strncasecmp(header->name, "Nats-", 5) != 0 && strncasecmp(header->name, "dead-", 5) != 0;
+}
+
+static unsigned number_of(const struct broker_delivery *delivery, const char *name)
+{
+    const char *text = broker_header(delivery, name);
+
+    return text && strlen(text) < 10 ? (unsigned)strtoul(text, NULL, 10) : 0;
+}
+
+static const char *text_of(const struct broker_delivery *delivery, const char *name)
+{
+    const char *text = broker_header(delivery, name);
+
+    return text ? text : "";
+}
+
+struct dead_origin dead_letter_told(const struct broker_delivery *letter)
+{
+    const char *first = text_of(letter, DEAD_FIRST);
+    struct dead_origin origin = {
+        .id = text_of(letter, DEAD_ID),
+        .sequence = text_of(letter, DEAD_SEQUENCE),
+        .part = number_of(letter, DEAD_PART),
+        .replays = number_of(letter, DEAD_REPLAYS),
+    };
+
+    if (!rfc3339_parse(first, strlen(first), &origin.stored_ms))
+        origin.stored_ms = letter->stored_ms;
+    return origin;
+}
+
+struct dead_origin dead_letter_origin(const struct broker_delivery *delivery)
+{
+    struct dead_origin told = dead_letter_told(delivery);
+
+    return told.sequence[0] ? told
+                        : (struct dead_origin){.id = delivery->id,
+                                               .sequence = delivery->sequence,
+                                               .stored_ms = delivery->stored_ms};
 }
 
 /* A copy that can be a header's value: on one line and not longer than makes sense. */
@@ -57,37 +96,69 @@ static int64_t now_ms(const struct broker *broker)
     return clock_wall_ms(clock);
 }
 
+/* The headers of a message that is being made; there is room for all of them. */
+struct header_list {
+    struct arena *arena;
+    struct broker_header *headers;
+    size_t count;
+};
+
+static void add_text(struct header_list *list, const char *name, const char *value)
+{
+    list->headers[list->count++] = (struct broker_header){name, value};
+}
+
+static void add_number(struct header_list *list, const char *name, size_t number)
+{
+    if (number)
+        add_text(list, name, number_text(list->arena, number));
+}
+
+/* False: not all of them fitted. */
+static bool add_originals(struct header_list *list, const struct broker_delivery *dead)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < dead->header_count; i++) {
+        const struct broker_header *header = &dead->headers[i];
+        if (!dead_header_is_original(header))
+            continue;
+        bytes += strlen(header->name) + strlen(header->value);
+        if (bytes > KEPT_HEADERS_BYTES)
+            return false;
+        add_text(list, header->name, header->value);
+    }
+    return true;
+}
+
 static void add_headers(const struct broker_consumer *consumer, const struct dead_letter *letter,
                         struct arena *arena, struct broker_message *message)
 {
     const struct broker_delivery *dead = letter->delivery;
-    struct broker_header *headers =
-        arena_alloc(arena, (dead->header_count + ADDED_HEADERS) * sizeof(*headers));
-    size_t count = 0, bytes = 0;
+    const struct dead_origin origin = dead_letter_origin(dead);
+    struct header_list list = {
+        .arena = arena,
+        .headers = arena_alloc(arena, (dead->header_count + ADDED_HEADERS) * sizeof(*list.headers)),
+    };
 
-    for (size_t i = 0; i < dead->header_count; i++) {
-        bytes += strlen(dead->headers[i].name) + strlen(dead->headers[i].value);
-        if (is_kept(&dead->headers[i]) && bytes <= KEPT_HEADERS_BYTES)
-            headers[count++] = dead->headers[i];
-    }
-    headers[count++] = (struct broker_header){DEAD_REASON, one_line(arena, letter->reason)};
-    headers[count++] = (struct broker_header){DEAD_ERROR, one_line(arena, letter->error)};
-    headers[count++] = (struct broker_header){DEAD_ATTEMPTS, number_text(arena, dead->attempt)};
-    headers[count++] = (struct broker_header){DEAD_ORIGIN, consumer->group->stream};
-    headers[count++] = (struct broker_header){DEAD_SUBJECT, dead->subject};
-    headers[count++] = (struct broker_header){DEAD_SEQUENCE, dead->sequence};
-    headers[count++] = (struct broker_header){DEAD_CONSUMER, consumer->group->name};
-    headers[count++] = (struct broker_header){DEAD_FIRST, time_text(arena, dead->stored_ms)};
-    headers[count++] =
-        (struct broker_header){DEAD_LAST, time_text(arena, now_ms(consumer->broker))};
-    if (dead->id[0])
-        headers[count++] = (struct broker_header){DEAD_ID, dead->id};
-    if (letter->size > BROKER_MESSAGE_MAX)
-        headers[count++] = (struct broker_header){DEAD_SIZE, number_text(arena, letter->size)};
-    if (letter->part)
-        headers[count++] = (struct broker_header){DEAD_PART, number_text(arena, letter->part)};
-    message->headers = headers;
-    message->header_count = count;
+    bool whole = add_originals(&list, dead) && letter->size <= BROKER_MESSAGE_MAX;
+    add_text(&list, DEAD_REASON, one_line(arena, letter->reason));
+    add_text(&list, DEAD_ERROR, one_line(arena, letter->error));
+    add_text(&list, DEAD_ATTEMPTS, number_text(arena, dead->attempt));
+    add_text(&list, DEAD_ORIGIN, consumer->group->stream);
+    add_text(&list, DEAD_SUBJECT, dead->subject);
+    add_text(&list, DEAD_SEQUENCE, origin.sequence);
+    add_text(&list, DEAD_CONSUMER, consumer->group->name);
+    add_text(&list, DEAD_FIRST, time_text(arena, origin.stored_ms));
+    add_text(&list, DEAD_LAST, time_text(arena, now_ms(consumer->broker)));
+    if (origin.id[0])
+        add_text(&list, DEAD_ID, origin.id);
+    if (!whole)
+        add_text(&list, DEAD_SIZE, number_text(arena, letter->size));
+    add_number(&list, DEAD_PART, letter->part ? letter->part : origin.part);
+    add_number(&list, DEAD_REPLAYS, origin.replays);
+    message->headers = list.headers;
+    message->header_count = list.count;
 }
 
 /* Long names give way to a hash of all of it: still the same id for the same death. */

@@ -93,8 +93,10 @@ AUTO_DEFINE(struct http_server *, http_stop)
 const struct http_route *http_route_of(const struct http_exchange *exchange);
 const void *http_row(const struct http_exchange *exchange);
 const char *http_parameter(const struct http_exchange *exchange,
-                           const char *name);                                    /* of the path */
-const char *http_query(const struct http_exchange *exchange, const char *name);  /* or NULL */
+                           const char *name);                                   /* of the path */
+const char *http_query(const struct http_exchange *exchange, const char *name); /* or NULL */
+/* The name of the query's parameter number i, from 0; NULL: there are no more. */
+const char *http_query_name(const struct http_exchange *exchange, size_t i);
 const char *http_header(const struct http_exchange *exchange, const char *name); /* or NULL */
 const char *http_body(const struct http_exchange *exchange, size_t *out_size);
 /* True when the Content-Type is this media type, whatever its parameters and case. */

@@ -286,6 +286,11 @@ const char *http_query(const struct http_exchange *exchange, const char *name)
     return NULL;
 }
 
+const char *http_query_name(const struct http_exchange *exchange, size_t i)
+{
+    return i < exchange->request.query_count ? exchange->request.query[i].name : NULL;
+}
+
 const char *http_header(const struct http_exchange *exchange, const char *name)
 {
     return http_request_find(exchange->request.headers, exchange->request.header_count, name);

@@ -3,8 +3,10 @@
 #include "batch.h"
 
 #include "event/header.h"
+#include "messages/logs.h"
 #include "messages/readings.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define GOOD                                                                                       \
@@ -110,6 +112,109 @@ static void ids_are_stable_and_distinct(void **state)
     batch_stop(&batch);
 }
 
+#define BARE "{\"message\":\"m\"}"
+#define OWN "{\"message\":\"m\",\"id\":\"0193a4b2-0000-7000-8000-000000000001\"}"
+#define FIRST_TIME                                                                                 \
+    {                                                                                              \
+        DEAD_FIRST, "2023-11-14T22:13:20.000Z"                                                     \
+    } /* of delivery_of */
+#define IS_PACKED                                                                                  \
+    {                                                                                              \
+        HEADER_CE_DATACONTENTTYPE, CONTENT_NDJSON                                                  \
+    }
+
+/* A replay comes under another id, at another place and time, and stays the same event. */
+static const struct replay {
+    const char *name;
+    const char *id, *data; /* of the original */
+    bool packed;
+    size_t row;        /* of the original, that is replayed first */
+    const char *again; /* what is replayed */
+    struct broker_header headers[6];
+} replays[] = {
+    {"an event that has only its place",
+     "",
+     BARE,
+     false,
+     0,
+     BARE,
+     {{DEAD_REPLAYS, "1"}, {DEAD_SEQUENCE, "17"}, FIRST_TIME}},
+    {"one whose message has an id",
+     "0193a4b2-0000-7000-8000-000000000002",
+     BARE,
+     false,
+     0,
+     BARE,
+     {{DEAD_REPLAYS, "2"},
+      {DEAD_SEQUENCE, "17"},
+      FIRST_TIME,
+      {DEAD_ID, "0193a4b2-0000-7000-8000-000000000002"}}},
+    {"one whose message has an id that is none for an event",
+     "order 7",
+     BARE,
+     false,
+     0,
+     BARE,
+     {{DEAD_REPLAYS, "1"}, {DEAD_SEQUENCE, "17"}, FIRST_TIME, {DEAD_ID, "order 7"}}},
+    {"one that brings its own",
+     "",
+     OWN,
+     false,
+     0,
+     OWN,
+     {{DEAD_REPLAYS, "1"}, {DEAD_SEQUENCE, "17"}, FIRST_TIME}},
+    {"a whole pack",
+     "",
+     BARE "\n" BARE,
+     true,
+     0,
+     BARE "\n" BARE,
+     {IS_PACKED, {DEAD_REPLAYS, "1"}, {DEAD_SEQUENCE, "17"}, FIRST_TIME}},
+    {"a line of a pack",
+     "",
+     BARE "\n" BARE "\n" BARE,
+     true,
+     2,
+     BARE,
+     {IS_PACKED, {DEAD_REPLAYS, "1"}, {DEAD_SEQUENCE, "17"}, FIRST_TIME, {DEAD_PART, "3"}}},
+};
+
+static void replays_are_the_same_event(void **state)
+{
+    const struct replay *row = *state;
+    const struct row original = {.name = "", .data = row->data, .packed = row->packed};
+    struct broker_delivery delivery = delivery_of(&original);
+    struct broker_batch deliveries = {&delivery, 1};
+    char place[BROKER_SEQUENCE_SIZE];
+    struct batch batch;
+
+    batch_start(&batch);
+    delivery.id = row->id;
+    batch_decode(&batch, topic_find("logs"), &deliveries);
+    assert_true(batch.row_count > row->row);
+    struct log_event first = *(const struct log_event *)batch.rows[row->row].event;
+    snprintf(place, sizeof(place), "%s", batch.rows[row->row].stream_id);
+
+    batch_reset(&batch);
+    delivery.id = "anything~r1";
+    delivery.sequence = "99";
+    delivery.stored_ms += 3600000;
+    delivery.data = row->again;
+    delivery.size = strlen(row->again);
+    delivery.headers = row->headers;
+    delivery.header_count = 0;
+    while (delivery.header_count < ARRAY_LEN(row->headers) &&
+           row->headers[delivery.header_count].name)
+        delivery.header_count++;
+    batch_decode(&batch, topic_find("logs"), &deliveries);
+    assert_true(batch.row_count > 0);
+    const struct log_event *again = batch.rows[0].event;
+    assert_memory_equal(&again->id, &first.id, sizeof(first.id));
+    assert_int_equal(again->timestamp_ms, first.timestamp_ms);
+    assert_string_equal(batch.rows[0].stream_id, place);
+    batch_stop(&batch);
+}
+
 /* A message of ours has a few hundred lines; one of a hundred thousand would be as many letters. */
 static void too_many_lines_are_one_dead_part(void **state)
 {
@@ -169,5 +274,6 @@ int main(void)
         cmocka_unit_test(many_rows_and_a_refused_one),
     };
 
-    return cmocka_run_group_tests_name("batch", tests, NULL, NULL) + RUN_ROWS(rows, decode);
+    return cmocka_run_group_tests_name("batch", tests, NULL, NULL) + RUN_ROWS(rows, decode) +
+           RUN_ROWS(replays, replays_are_the_same_event);
 }
