@@ -13,7 +13,9 @@
  * once. A watch and a listener go on by themselves when the broker is back.
  *
  * A driver that cannot do these says so: ERROR_INVALID with the reason "unsupported".
- * Threads  Callbacks come from the driver's threads: they hand over and never block.
+ * Threads  Callbacks come from the driver's threads: they hand over and never block. unlisten and
+ *          unwatch wait for a callback that has begun, so none may call them; after they return no
+ *          callback comes.
  */
 #ifndef BROKER_ANNOUNCE_H
 #define BROKER_ANNOUNCE_H
