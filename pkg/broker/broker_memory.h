@@ -9,7 +9,9 @@
  *
  * Globals  the list of named brokers, under a lock of its own: names have to meet somewhere.
  * Threads  any. done of broker_publish_async is called before broker_publish_async returns, by the
- *          thread that called it.
+ *          thread that called it. Each listener and each watch has a thread of its own, which calls
+ *          back without a lock; unlisten and unwatch wait for a callback that has begun, so that
+ *          none runs after them, and are not for callbacks.
  */
 #ifndef BROKER_BROKER_MEMORY_H
 #define BROKER_BROKER_MEMORY_H
@@ -17,6 +19,10 @@
 #include "broker/broker.h"
 
 #define BROKER_MEMORY_POLL_MS 2
+
+/* What a listener may have waiting for it; what comes beyond it is lost, and told by a GAP. */
+#define BROKER_MEMORY_NOTICES 1024
+#define BROKER_MEMORY_NOTICE_BYTES (8UL * 1024 * 1024)
 
 enum broker_memory_fault {
     BROKER_MEMORY_UNAVAILABLE, /* refused: UNAVAILABLE */
@@ -29,7 +35,8 @@ enum broker_memory_fault {
 void broker_memory_fail(struct broker *broker, const char *stream, enum broker_memory_fault fault,
                         unsigned times);
 
-/* While it is away every operation is UNAVAILABLE; what it holds, and its time, go on. */
+/* While it is away every operation is UNAVAILABLE; what it holds, and its time, go on. When it is
+ * back, every listener gets a GAP. */
 void broker_memory_away(struct broker *broker, bool away);
 
 /* What it holds stays when its last handle is closed, until it is told the opposite. */
