@@ -5,12 +5,16 @@
  * Everything of a stream S is in one hash slot:
  *
  *     {millrace:S}             the stream. An entry is: subject, Nats-Msg-Id, data, then the
- * headers under their own names; the first three are told by their place {millrace:S}:meta hash:
- * subjects, max_bytes, dedup_window_ms, replicas, telemetry; bytes (of subject, id, data and
- * headers of what is stored); group:<g> = its settings, position:<g> = the last entry that was ever
- * handed out, dropped = entries a telemetry stream gave up. Without it there is no stream: every
- * script refuses with "NOSTREAM" {millrace:S}:id:<id>     the entry of a message id, for the dedup
- * window {millrace:S}:lease:<g>   sorted set of entries in flight, by the time their lease ends
+ *                              headers under their own names; the first three are told by their
+ *                              place
+ *     {millrace:S}:meta        hash: subjects, max_bytes, dedup_window_ms, replicas, telemetry;
+ *                              bytes (of subject, id, data and headers of what is stored);
+ *                              largest = the most of them that a message ever had;
+ *                              group:<g> = its settings, position:<g> = the last entry that was
+ *                              ever handed out, dropped = entries a telemetry stream gave up.
+ *                              Without it there is no stream: every script refuses with "NOSTREAM"
+ *     {millrace:S}:id:<id>     the entry of a message id, for the dedup window
+ *     {millrace:S}:lease:<g>   sorted set of entries in flight, by the time their lease ends
  *     {millrace:S}:delay:<g>   sorted set of entries that wait for a retry, by their time
  *     {millrace:state:B}       hash of a bucket: key = "<revision> <bytes>"
  *     {millrace:state:B}:log   stream of its changes, cut at its oldest end; its ids are
@@ -32,15 +36,29 @@
 #define REDIS_STREAMS "millrace:streams"
 #define REDIS_KEY_SIZE 640 /* of any key, with the NUL */
 
+#define REDIS_FIELD_SUBJECT "subject"
+#define REDIS_FIELD_ID "Nats-Msg-Id"
+#define REDIS_FIELD_DATA "data"
+
 struct redis_publisher;
+struct redis_announcer;
 
 struct redis_broker {
     struct broker base;
     struct redis_address *address;
     struct redis_publisher *publisher;
+    struct redis_announcer *announcer;
 
-    pthread_mutex_t control_lock; /* one request at a time */
-    struct redis_link *control;   /* guarded by control_lock, also while it waits */
+    pthread_mutex_t control_lock;
+    pthread_cond_t control_free;
+    bool control_busy;          /* guarded by control_lock */
+    struct redis_link *control; /* of who has set control_busy */
+
+    bool was_connected, told_away; /* the publisher's thread's: its link's life so far */
+
+    pthread_mutex_t told_lock;
+    unsigned told_count; /* guarded by told_lock, with everything below it */
+    char told[16][280];  /* the latest refusals that were told, a ring */
 };
 
 static inline struct redis_broker *redis_broker_of(struct broker *broker)
@@ -53,21 +71,17 @@ const char *redis_key(char key[REDIS_KEY_SIZE], const char *stream, const char *
                       const char *name);
 
 /*
- * A command or script on the control link; count, arguments and keys as in redis_link.h. It is
- * tried again while the server is away or says "later", until until_ms: only for what may be
- * repeated.
+ * A request on the control link. It is tried again while the server is away or says "later", until
+ * until_ms: only for what may be repeated.
  */
-struct redis_request {
-    const struct redis_script *script; /* NULL: a plain command */
-    int keys, count;
-    const char **arguments;
-    const size_t *sizes; /* NULL: texts */
-};
-
 bool redis_control(struct redis_broker *broker, const struct redis_request *request,
                    int64_t until_ms, redisReply **out, struct error *err) MUST_CHECK;
 
-/* For a link's `changed`: counts and observes; context is the struct redis_broker. */
+/* Observes BROKER_REFUSED, once for each cause, when the error is DENIED. redis_control does so by
+ * itself. Any thread. */
+void redis_refused(struct redis_broker *broker, const struct error *refusal);
+
+/* The publisher's link's `changed`: counts and observes; context is the struct redis_broker. */
 void redis_link_observed(void *context, bool connected, const char *detail);
 
 /*
@@ -106,10 +120,16 @@ bool redis_group_recreate(struct redis_broker *broker, const char *stream, const
 
 /* ---- redis_inspect.c ---- */
 
+/* INVALID where the text is not an entry's id, "<ms>-<number>" or "<ms>". */
+bool redis_check_sequence(const char *text, struct error *err) MUST_CHECK;
+
 bool redis_lag(struct broker *broker, const char *stream, const char *group, int timeout_ms,
                struct broker_lag *out, struct error *err);
 bool redis_peek(struct broker *broker, const char *stream, const char *from, size_t max,
                 broker_peeked *each, void *context, int timeout_ms, struct error *err);
+
+/* ---- redis_list.c, redis_examine.c ---- */
+
 bool redis_list(struct broker *broker, broker_listed *each, void *context, int timeout_ms,
                 struct error *err);
 bool redis_examine(struct broker *broker, broker_found_that *each, void *context, int timeout_ms,
@@ -128,7 +148,10 @@ bool redis_settle(struct broker_consumer *consumer, const struct broker_verdict 
 bool redis_extend(struct broker_consumer *consumer, struct error *err);
 bool redis_drain_consumer(struct broker_consumer *consumer, int timeout_ms, struct error *err);
 
-/* ---- redis_announce.c, redis_state.c ---- */
+/* ---- redis_announce.c, redis_state.c, redis_watch.c ---- */
+
+struct redis_announcer *redis_announcer_new(const struct redis_broker *broker);
+void redis_announcer_free(struct redis_announcer *announcer);
 
 bool redis_announce(struct broker *broker, const char *topic, const void *data, size_t size,
                     struct error *err);
