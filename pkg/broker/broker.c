@@ -16,13 +16,18 @@
 
 static const struct broker_driver *const drivers[] = {&broker_nats, &broker_redis, &broker_memory};
 
+static bool has_scheme(const char *url, const char *scheme)
+{
+    size_t length = scheme ? strlen(scheme) : 0;
+
+    return length > 0 && strncmp(url, scheme, length) == 0 && strncmp(url + length, "://", 3) == 0;
+}
+
 static const struct broker_driver *find_driver(const char *url)
 {
-    for (size_t i = 0; i < ARRAY_LEN(drivers); i++) {
-        size_t length = strlen(drivers[i]->scheme);
-        if (strncmp(url, drivers[i]->scheme, length) == 0 && strncmp(url + length, "://", 3) == 0)
+    for (size_t i = 0; i < ARRAY_LEN(drivers); i++)
+        if (has_scheme(url, drivers[i]->scheme) || has_scheme(url, drivers[i]->secure_scheme))
             return drivers[i];
-    }
     return NULL;
 }
 

@@ -74,6 +74,7 @@ struct broker_declaration {
 
 struct broker_driver {
     const char *scheme;
+    const char *secure_scheme; /* the same over TLS; NULL: the URL does not say so */
     bool (*open)(struct broker **out, const char *url, const struct broker_options *options,
                  struct error *err);
     void (*close)(struct broker *broker);

@@ -5,6 +5,10 @@
  * nats_slots.c      the publishes that are under way                nats_settle.c   settlements
  * nats_topology.c   makes streams and consumers                     nats_presence.c is it there?
  * nats_api.c        requests to the JetStream API, as JSON          nats_inspect.c  lag, peek, trim
+ * nats_announce.c   announcements, listeners                        nats_list.c     what there is
+ * nats_bucket.c     state as a key-value bucket                     nats_remove.c   single messages
+ * nats_state.c      get, put, delete                                nats_examine.c  the server
+ * nats_watch.c      watches                                         nats_known.c    what they told
  *
  * The library's own JetStream calls are not used: its fetch waits out partial batches and, before
  * 3.9, can write past its buffer; its publish costs three times the CPU; its topology calls reset
@@ -28,6 +32,7 @@ static void nats_close(struct broker *base)
     nats_connection_close(&broker->settle);
     nats_publisher_free(broker->publisher);
     pthread_mutex_destroy(&broker->denials.lock);
+    free(broker->url);
     free(broker);
 }
 
@@ -58,6 +63,7 @@ static bool nats_open(struct broker **out, const char *url, const struct broker_
     struct nats_broker *broker = memory_alloc(sizeof(*broker));
 
     broker->base.options = *options;
+    broker->url = memory_text(url);
     pthread_mutex_init(&broker->denials.lock, NULL);
     broker->publisher = nats_publisher_new(broker);
     if (!connect_all(broker, url, err) || !nats_publisher_start(broker->publisher, err)) {
@@ -86,4 +92,15 @@ const struct broker_driver broker_nats = {
     .drain_consumer = nats_drain_consumer,
     .lag = nats_lag,
     .peek = nats_peek,
+    .remove = nats_remove,
+    .list = nats_list,
+    .examine = nats_examine,
+    .announce = nats_announce,
+    .listen = nats_listen,
+    .unlisten = nats_unlisten,
+    .state_get = nats_state_get,
+    .state_put = nats_state_put,
+    .state_delete = nats_state_delete,
+    .watch = nats_watch,
+    .unwatch = nats_unwatch,
 };

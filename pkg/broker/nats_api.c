@@ -2,6 +2,7 @@
 
 #include "resilience/backoff.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,10 +67,8 @@ static enum outcome ask(struct nats_broker *broker, const char *subject, const c
     return AGAIN;
 }
 
-/* A pause that ends early when the connection comes back. */
-static void pause_before(struct nats_broker *broker, unsigned attempt, int64_t until_ms)
+void nats_pause(struct nats_connection *connection, unsigned attempt, int64_t until_ms)
 {
-    struct nats_connection *connection = &broker->pull;
     int64_t wake_ms = nats_now_ms() + backoff_ms(&repeats, attempt, (uint32_t)clock_nanoseconds());
 
     pthread_mutex_lock(&connection->lock);
@@ -93,7 +92,27 @@ bool nats_api(struct nats_broker *broker, const char *subject, const char *body,
         enum outcome outcome = ask(broker, full, body, until_ms - now_ms, out, err);
         if (outcome != AGAIN)
             return outcome == ANSWERED;
-        pause_before(broker, attempt, until_ms);
+        nats_pause(&broker->pull, attempt, until_ms);
     }
     return false;
+}
+
+bool nats_api_pages(struct nats_broker *broker, const struct nats_pages *pages, int64_t until_ms,
+                    struct error *err)
+{
+    char body[64];
+    int64_t offset = 0;
+
+    for (;;) {
+        AUTO(document_free) struct document *page = NULL;
+        snprintf(body, sizeof(body), "{\"offset\":%" PRId64 "}", offset);
+        if (!nats_api(broker, pages->subject, body, until_ms, &page, err))
+            return false;
+        int count = document_count(page, pages->list);
+        for (int i = 0; i < count; i++)
+            pages->each(pages->context, page, i);
+        offset += count;
+        if (count <= 0 || offset >= document_int(page, "total", 0))
+            return true;
+    }
 }

@@ -14,6 +14,7 @@
 #define RECONNECT_JITTER_MS 500
 #define WRITE_MS 3000
 #define CLOSE_MS 5000
+#define PASS_MS 50
 #define MAX_PAYLOAD 1048576 /* until a server tells its own */
 
 void nats_condition_init(pthread_cond_t *condition)
@@ -204,6 +205,21 @@ static natsStatus set_events(natsOptions *options, struct nats_connection *conne
                : status;
 }
 
+/* "nats://one:4222,two:4222"; natsOptions_SetURL would take it for one address. */
+static natsStatus set_addresses(natsOptions *options, const char *url)
+{
+    char *text = memory_text(url), *rest = text;
+    const char **addresses = memory_alloc((strlen(url) + 1) * sizeof(*addresses));
+    int count = 0;
+
+    while (rest)
+        addresses[count++] = strsep(&rest, ",");
+    natsStatus status = natsOptions_SetServers(options, addresses, count);
+    free(addresses);
+    free(text);
+    return status;
+}
+
 bool nats_connection_open(struct nats_connection *connection, const struct nats_settings *settings,
                           struct error *err)
 {
@@ -214,7 +230,7 @@ bool nats_connection_open(struct nats_connection *connection, const struct nats_
     nats_condition_init(&connection->changed);
     atomic_store(&connection->max_payload, MAX_PAYLOAD);
     if (status == NATS_OK)
-        status = natsOptions_SetURL(options, settings->url);
+        status = set_addresses(options, settings->url);
     if (status == NATS_OK)
         status = natsOptions_SetName(options, settings->name);
     if (status == NATS_OK)
@@ -272,6 +288,7 @@ bool nats_connection_wait(struct nats_connection *connection, int64_t until_ms)
 /* Its end is watched from the start: a subscription that has ended by itself (drained) would not
  * tell one who asks later. */
 struct nats_subscription {
+    struct nats_connection *connection; /* borrowed */
     natsSubscription *handle;
     pthread_mutex_t lock;
     pthread_cond_t over;
@@ -296,6 +313,7 @@ bool nats_connection_subscribe(struct nats_connection *connection, const char *s
     natsStatus status = natsConnection_Subscribe(&subscription->handle, connection->handle, subject,
                                                  handler, context);
 
+    subscription->connection = connection;
     pthread_mutex_init(&subscription->lock, NULL);
     nats_condition_init(&subscription->over);
     if (status == NATS_OK)
@@ -320,6 +338,21 @@ natsStatus nats_connection_finish(struct nats_subscription *subscription, int64_
                : status;
 }
 
+/*
+ * The library's reader looks a subscription up and then uses it without holding on to it: freed in
+ * between, it is written to when it is gone (3.4.1). So it is taken out first, and kept until an
+ * answer of the server has come past the reader. Nothing is ever that long between the two.
+ */
+void nats_connection_release(struct nats_connection *connection, natsSubscription *handle)
+{
+    if (!handle)
+        return;
+    (void)natsSubscription_Unsubscribe(handle); /* it may have ended by itself */
+    if (nats_connection_ready(connection))
+        (void)natsConnection_FlushTimeout(connection->handle, PASS_MS);
+    natsSubscription_Destroy(handle);
+}
+
 /* When the end does not come in time the subscription is leaked rather than written to when it is
  * gone. */
 void nats_connection_unsubscribe(struct nats_subscription *subscription)
@@ -328,7 +361,7 @@ void nats_connection_unsubscribe(struct nats_subscription *subscription)
 
     if (!subscription)
         return;
-    natsSubscription_Destroy(subscription->handle);
+    nats_connection_release(subscription->connection, subscription->handle);
     pthread_mutex_lock(&subscription->lock);
     while (!subscription->ended && nats_now_ms() < until_ms)
         nats_condition_wait(&subscription->over, &subscription->lock, until_ms);

@@ -67,6 +67,9 @@ bool nats_connection_subscribe(struct nats_connection *connection, const char *s
 /* The subscription's last call is over when this returns. */
 void nats_connection_unsubscribe(struct nats_subscription *subscription);
 
+/* The same for a subscription of the library's; NULL is none. */
+void nats_connection_release(struct nats_connection *connection, natsSubscription *handle);
+
 /* Takes what is on its way and ends the subscription; it is still to be unsubscribed. */
 natsStatus nats_connection_finish(struct nats_subscription *subscription, int64_t timeout_ms);
 

@@ -3,7 +3,8 @@
  * them, nats_presence.c sees to it that it is there.
  *
  * The library's threads call back into `arrivals` and `answers`; they only put aside what came.
- * Everything not guarded by the lock belongs to the consumer's one thread.
+ * Everything not guarded by the lock belongs to the consumer's one thread; nats_extend, which runs
+ * on any thread, reads of it what stays as it is while a batch is being worked on.
  */
 #ifndef BROKER_NATS_CONSUMER_H
 #define BROKER_NATS_CONSUMER_H

@@ -6,6 +6,8 @@
  *     bulk    publishes under load; the library collects writes for a millisecond
  *     pull    deliveries, requests, the settlements of small batches; every write is flushed
  *     settle  the settlements of large batches, collected
+ * Every listener and every watch has one more of its own: what comes there comes unasked, and as
+ * fast as others make it.
  */
 #ifndef BROKER_NATS_DRIVER_H
 #define BROKER_NATS_DRIVER_H
@@ -20,6 +22,7 @@ struct nats_publisher;
 
 struct nats_broker {
     struct broker base;
+    char *url; /* what listeners and watches connect to */
     struct nats_denials denials;
     struct nats_connection quick, bulk, pull, settle;
     struct nats_publisher *publisher;
@@ -55,6 +58,19 @@ bool nats_drain(struct broker *broker, int timeout_ms, struct error *err);
 bool nats_api(struct nats_broker *broker, const char *subject, const char *body, int64_t until_ms,
               struct document **out, struct error *err) MUST_CHECK;
 
+/* A request whose answer is a list in pages; each is called for each of its elements. */
+struct nats_pages {
+    const char *subject, *list; /* "STREAM.LIST", "streams" */
+    void (*each)(void *context, const struct document *page, int i);
+    void *context;
+};
+
+bool nats_api_pages(struct nats_broker *broker, const struct nats_pages *pages, int64_t until_ms,
+                    struct error *err) MUST_CHECK;
+
+/* The pause before a request is repeated; it ends early when the connection comes or goes. */
+void nats_pause(struct nats_connection *connection, unsigned attempt, int64_t until_ms);
+
 /* ---- nats_topology.c ---- */
 
 bool nats_declare(struct broker *broker, const struct broker_declaration *declaration,
@@ -86,5 +102,57 @@ bool nats_peek(struct broker *broker, const char *stream, const char *from, size
                broker_peeked *each, void *context, int timeout_ms, struct error *err);
 bool nats_trim(struct broker *broker, const char *stream, int64_t keep_ms, int timeout_ms,
                struct error *err);
+
+/* Where to look, and how long. */
+struct nats_view {
+    struct nats_broker *broker;
+    const char *stream;
+    int64_t until_ms;
+};
+
+/* The lag of the consumer whose info is below prefix, "consumers.3.", in the document. */
+bool nats_measure(const struct nats_view *view, const struct document *document, const char *prefix,
+                  struct broker_lag *out, struct error *err) MUST_CHECK;
+
+/* Calls each once, with the message in the answer of STREAM.MSG.GET. */
+bool nats_show(const struct document *stored, broker_peeked *each, void *context,
+               struct error *err) MUST_CHECK;
+
+/* The time in ms at the path, RFC 3339; a server's answers carry its own as "ts" from 2.10 on. */
+int64_t nats_time_at(const struct document *document, const char *path, int64_t fallback);
+
+bool nats_sequence_parse(const char *text, uint64_t *out, struct error *err) MUST_CHECK;
+
+/* ---- nats_remove.c, nats_list.c, nats_examine.c ---- */
+
+bool nats_remove(struct broker *broker, const char *stream, const char *const *sequences,
+                 size_t count, int timeout_ms, struct error *err);
+bool nats_list(struct broker *broker, broker_listed *each, void *context, int timeout_ms,
+               struct error *err);
+bool nats_examine(struct broker *broker, broker_found_that *each, void *context, int timeout_ms,
+                  struct error *err);
+
+/* ---- nats_announce.c ---- */
+
+bool nats_announce(struct broker *broker, const char *topic, const void *data, size_t size,
+                   struct error *err);
+bool nats_listen(struct broker_listener **out, struct broker *broker, const char *pattern,
+                 broker_hear *hear, void *context, struct error *err);
+void nats_unlisten(struct broker_listener *listener);
+
+/* ---- nats_state.c ---- */
+
+bool nats_state_get(struct broker *broker, const char *bucket, const char *key, broker_see *see,
+                    void *context, int timeout_ms, struct error *err);
+bool nats_state_put(struct broker *broker, const char *bucket, const struct broker_value *value,
+                    uint64_t expected, int timeout_ms, uint64_t *out_revision, struct error *err);
+bool nats_state_delete(struct broker *broker, const char *bucket, const char *key,
+                       uint64_t expected, int timeout_ms, struct error *err);
+
+/* ---- nats_watch.c ---- */
+
+bool nats_watch(struct broker_watch **out, struct broker *broker, const char *bucket,
+                const char *pattern, broker_see *see, void *context, struct error *err);
+void nats_unwatch(struct broker_watch *watch);
 
 #endif

@@ -10,7 +10,8 @@
 #include <string.h>
 
 #define SUBJECT_SIZE 560
-#define HEADERS_MAX 64
+#define PATH_SIZE 80
+#define HEADERS_MAX 96 /* what a message may have, and what a dead letter adds */
 #define ID_HEADER "Nats-Msg-Id"
 
 bool nats_ping(struct broker *base, int timeout_ms, struct error *err)
@@ -20,7 +21,7 @@ bool nats_ping(struct broker *base, int timeout_ms, struct error *err)
     return nats_api(nats_broker_of(base), "INFO", "", nats_now_ms() + timeout_ms, &answer, err);
 }
 
-static int64_t time_at(const struct document *document, const char *path, int64_t fallback)
+int64_t nats_time_at(const struct document *document, const char *path, int64_t fallback)
 {
     const char *text = document_text(document, path);
     int64_t time_ms;
@@ -29,20 +30,16 @@ static int64_t time_at(const struct document *document, const char *path, int64_
 }
 
 /* By the broker's clock where the answer carries it (2.10 and later). */
-static int64_t wall_ms(const struct document *answer)
+static int64_t wall_ms(const struct document *answer, const char *prefix)
 {
-    return time_at(answer, "ts", clock_wall_ms(clock_system()));
+    char path[PATH_SIZE];
+
+    snprintf(path, sizeof(path), "%sts", prefix);
+    return nats_time_at(answer, path, clock_wall_ms(clock_system()));
 }
 
-/* Where to look, and how long. */
-struct view {
-    struct nats_broker *broker;
-    const char *stream;
-    int64_t until_ms;
-};
-
 /* The first message at or behind a sequence that matches; NOT_FOUND when there is none. */
-static bool message_from(const struct view *view, uint64_t sequence, const char *filter,
+static bool message_from(const struct nats_view *view, uint64_t sequence, const char *filter,
                          struct document **out, struct error *err)
 {
     AUTO(document_free) struct document *request = document_new();
@@ -61,30 +58,45 @@ static bool is_end(const struct error *err)
     return err->code == ERROR_NOT_FOUND && strcmp(err->reason, NATS_NO_MESSAGE) == 0;
 }
 
-bool nats_lag(struct broker *base, const char *stream, const char *group, int timeout_ms,
-              struct broker_lag *out, struct error *err)
+/* The name of a member of what is below prefix. */
+static const char *below(const char *prefix, const char *name, char path[PATH_SIZE])
 {
-    struct nats_broker *broker = nats_broker_of(base);
-    AUTO(document_free) struct document *info = NULL;
-    AUTO(document_free) struct document *oldest = NULL;
-    const struct view view = {broker, stream, nats_now_ms() + timeout_ms};
-    char subject[SUBJECT_SIZE];
+    snprintf(path, PATH_SIZE, "%s%s", prefix, name);
+    return path;
+}
 
-    snprintf(subject, sizeof(subject), "CONSUMER.INFO.%s.%s", stream, group);
-    if (!nats_api(broker, subject, "", view.until_ms, &info, err))
-        return false;
-    *out = (struct broker_lag){.unread = document_int(info, "num_pending", 0),
-                               .in_flight = document_int(info, "num_ack_pending", 0)};
+bool nats_measure(const struct nats_view *view, const struct document *document, const char *prefix,
+                  struct broker_lag *out, struct error *err)
+{
+    AUTO(document_free) struct document *oldest = NULL;
+    char path[PATH_SIZE];
+
+    *out = (struct broker_lag){
+        .unread = document_int(document, below(prefix, "num_pending", path), 0),
+        .in_flight = document_int(document, below(prefix, "num_ack_pending", path), 0)};
     if (out->unread + out->in_flight == 0)
         return true;
 
-    uint64_t floor = (uint64_t)document_int(info, "ack_floor.stream_seq", 0);
-    if (!message_from(&view, floor + 1, document_text(info, "config.filter_subject"), &oldest, err))
+    int64_t floor = document_int(document, below(prefix, "ack_floor.stream_seq", path), 0);
+    const char *filter = document_text(document, below(prefix, "config.filter_subject", path));
+    if (!message_from(view, (uint64_t)floor + 1, filter, &oldest, err))
         return is_end(err);
-    int64_t now_ms = wall_ms(info);
-    int64_t age_ms = now_ms - time_at(oldest, "message.time", now_ms);
+    int64_t now_ms = wall_ms(document, prefix);
+    int64_t age_ms = now_ms - nats_time_at(oldest, "message.time", now_ms);
     out->oldest_age_ms = age_ms > 0 ? age_ms : 0;
     return true;
+}
+
+bool nats_lag(struct broker *base, const char *stream, const char *group, int timeout_ms,
+              struct broker_lag *out, struct error *err)
+{
+    AUTO(document_free) struct document *info = NULL;
+    const struct nats_view view = {nats_broker_of(base), stream, nats_now_ms() + timeout_ms};
+    char subject[SUBJECT_SIZE];
+
+    snprintf(subject, sizeof(subject), "CONSUMER.INFO.%s.%s", stream, group);
+    return nats_api(view.broker, subject, "", view.until_ms, &info, err) &&
+           nats_measure(&view, info, "", out, err);
 }
 
 /* ---- peek ---- */
@@ -99,8 +111,7 @@ static char *bytes_at(const struct document *document, const char *path, long *s
     return bytes;
 }
 
-static bool show(const struct document *stored, broker_peeked *each, void *context,
-                 struct error *err)
+bool nats_show(const struct document *stored, broker_peeked *each, void *context, struct error *err)
 {
     struct broker_header headers[HEADERS_MAX];
     char sequence[BROKER_SEQUENCE_SIZE];
@@ -115,7 +126,7 @@ static bool show(const struct document *stored, broker_peeked *each, void *conte
                                        .headers = headers,
                                        .sequence = sequence,
                                        .id = "",
-                                       .stored_ms = time_at(stored, "message.time", 0)};
+                                       .stored_ms = nats_time_at(stored, "message.time", 0)};
 
     bool readable = size >= 0 && count >= 0 && delivery.subject;
     if (readable) {
@@ -131,7 +142,7 @@ static bool show(const struct document *stored, broker_peeked *each, void *conte
     return readable || error_set(err, ERROR_UNAVAILABLE, "the server's answer cannot be read");
 }
 
-static bool read_sequence(const char *text, uint64_t *out, struct error *err)
+bool nats_sequence_parse(const char *text, uint64_t *out, struct error *err)
 {
     char *end;
 
@@ -147,16 +158,16 @@ static bool read_sequence(const char *text, uint64_t *out, struct error *err)
 bool nats_peek(struct broker *base, const char *stream, const char *from, size_t max,
                broker_peeked *each, void *context, int timeout_ms, struct error *err)
 {
-    const struct view view = {nats_broker_of(base), stream, nats_now_ms() + timeout_ms};
+    const struct nats_view view = {nats_broker_of(base), stream, nats_now_ms() + timeout_ms};
     uint64_t sequence;
 
-    if (!read_sequence(from, &sequence, err))
+    if (!nats_sequence_parse(from, &sequence, err))
         return false;
     for (size_t i = 0; i < max; i++) {
         AUTO(document_free) struct document *stored = NULL;
         if (!message_from(&view, sequence, NULL, &stored, err))
             return is_end(err);
-        if (!show(stored, each, context, err))
+        if (!nats_show(stored, each, context, err))
             return false;
         sequence = (uint64_t)document_int(stored, "message.seq", 0) + 1;
     }
@@ -168,6 +179,7 @@ bool nats_peek(struct broker *base, const char *stream, const char *from, size_t
 struct settled {
     uint64_t last;   /* everything up to here is settled by every consumer */
     uint64_t lowest; /* of the positions that the server itself keeps for the consumers */
+    uint64_t all;    /* the last of the stream */
     bool any;        /* is there a consumer at all? */
 };
 
@@ -181,41 +193,31 @@ static int64_t of_consumer(const struct document *page, int i, const char *name)
 
 /* A consumer with nothing left to do has settled all that was in the stream: what its filter leaves
  * out never moves its own position. */
-static void add_consumer(struct settled *settled, const struct document *page, int i, uint64_t all)
+static void add_consumer(void *context, const struct document *page, int i)
 {
+    struct settled *settled = context;
     uint64_t position = (uint64_t)of_consumer(page, i, "ack_floor.stream_seq");
     bool idle = of_consumer(page, i, "num_pending") + of_consumer(page, i, "num_ack_pending") == 0;
-    uint64_t last = idle ? all : position;
+    uint64_t last = idle ? settled->all : position;
 
     settled->any = true;
     settled->lowest = position < settled->lowest ? position : settled->lowest;
     settled->last = last < settled->last ? last : settled->last;
 }
 
-static bool settled_by_all(const struct view *view, struct settled *settled, struct error *err)
+static bool settled_by_all(const struct nats_view *view, struct settled *settled, struct error *err)
 {
-    char subject[SUBJECT_SIZE], body[64];
-    uint64_t all = settled->last;
-    int64_t offset = 0;
+    char subject[SUBJECT_SIZE];
+    const struct nats_pages consumers = {
+        .subject = subject, .list = "consumers", .each = add_consumer, .context = settled};
 
     snprintf(subject, sizeof(subject), "CONSUMER.LIST.%s", view->stream);
-    for (;;) {
-        AUTO(document_free) struct document *page = NULL;
-        snprintf(body, sizeof(body), "{\"offset\":%" PRId64 "}", offset);
-        if (!nats_api(view->broker, subject, body, view->until_ms, &page, err))
-            return false;
-        int count = document_count(page, "consumers");
-        for (int i = 0; i < count; i++)
-            add_consumer(settled, page, i, all);
-        offset += count;
-        if (count <= 0 || offset >= document_int(page, "total", 0))
-            return true;
-    }
+    return nats_api_pages(view->broker, &consumers, view->until_ms, err);
 }
 
 /* Lowers *last to the last message that is older than the time. */
-static bool older_than(const struct view *view, uint64_t first, uint64_t *last, int64_t before_ms,
-                       struct error *err)
+static bool older_than(const struct nats_view *view, uint64_t first, uint64_t *last,
+                       int64_t before_ms, struct error *err)
 {
     uint64_t low = first - 1, high = *last; /* low is old enough, what is behind high is not */
 
@@ -227,7 +229,7 @@ static bool older_than(const struct view *view, uint64_t first, uint64_t *last, 
             found = (uint64_t)document_int(stored, "message.seq", 0);
         else if (!is_end(err))
             return false;
-        if (found <= *last && time_at(stored, "message.time", before_ms) < before_ms)
+        if (found <= *last && nats_time_at(stored, "message.time", before_ms) < before_ms)
             low = found > high ? high : found;
         else
             high = middle - 1;
@@ -236,7 +238,7 @@ static bool older_than(const struct view *view, uint64_t first, uint64_t *last, 
     return true;
 }
 
-static bool remove_by(const struct view *view, const char *verb, const char *body,
+static bool remove_by(const struct nats_view *view, const char *verb, const char *body,
                       struct error *err)
 {
     AUTO(document_free) struct document *answer = NULL;
@@ -247,7 +249,7 @@ static bool remove_by(const struct view *view, const char *verb, const char *bod
 }
 
 /* Removes what is before a sequence. */
-static bool purge(const struct view *view, uint64_t before, struct error *err)
+static bool purge(const struct nats_view *view, uint64_t before, struct error *err)
 {
     char body[64];
 
@@ -256,7 +258,7 @@ static bool purge(const struct view *view, uint64_t before, struct error *err)
 }
 
 /* Removes one by one, from the first on; what there is no time for waits for the next trim. */
-static bool erase(const struct view *view, uint64_t last, struct error *err)
+static bool erase(const struct nats_view *view, uint64_t last, struct error *err)
 {
     char body[64];
 
@@ -280,7 +282,7 @@ static bool erase(const struct view *view, uint64_t last, struct error *err)
  * lowest position in the stream, and that one, and what only idle consumers have passed, goes
  * singly.
  */
-static bool drop_front(const struct view *view, uint64_t first, const struct settled *settled,
+static bool drop_front(const struct nats_view *view, uint64_t first, const struct settled *settled,
                        struct error *err)
 {
     AUTO(document_free) struct document *kept = NULL;
@@ -299,15 +301,15 @@ bool nats_trim(struct broker *base, const char *stream, int64_t keep_ms, int tim
 {
     struct nats_broker *broker = nats_broker_of(base);
     AUTO(document_free) struct document *info = NULL;
-    const struct view view = {broker, stream, nats_now_ms() + timeout_ms};
+    const struct nats_view view = {broker, stream, nats_now_ms() + timeout_ms};
     char subject[SUBJECT_SIZE];
 
     snprintf(subject, sizeof(subject), "STREAM.INFO.%s", stream);
     if (!nats_api(broker, subject, "", view.until_ms, &info, err))
         return false;
     uint64_t first = (uint64_t)document_int(info, "state.first_seq", 0);
-    struct settled settled = {.last = (uint64_t)document_int(info, "state.last_seq", 0),
-                              .lowest = UINT64_MAX};
+    uint64_t last = (uint64_t)document_int(info, "state.last_seq", 0);
+    struct settled settled = {.last = last, .lowest = UINT64_MAX, .all = last};
     int64_t max_bytes = document_int(info, "config.max_bytes", -1);
     bool crowded = max_bytes > 0 && document_int(info, "state.bytes", 0) > max_bytes / 2;
 
@@ -316,7 +318,7 @@ bool nats_trim(struct broker *base, const char *stream, int64_t keep_ms, int tim
     if (settled.last < first || first == 0)
         return true;
     if (!(crowded && settled.any) &&
-        !older_than(&view, first, &settled.last, wall_ms(info) - keep_ms, err))
+        !older_than(&view, first, &settled.last, wall_ms(info, "") - keep_ms, err))
         return false;
     return settled.last < first || drop_front(&view, first, &settled, err);
 }

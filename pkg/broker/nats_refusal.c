@@ -13,6 +13,7 @@ static const struct nats_refusal refusals[] = {
     {10037, ERROR_NOT_FOUND, NATS_NO_MESSAGE, false},
     {10039, ERROR_DENIED, "no_jetstream_for_account", false},
     {10041, ERROR_UNAVAILABLE, "no_leader", true},
+    {10043, ERROR_NOT_FOUND, NATS_NO_MESSAGE, false},
     {10047, ERROR_FULL, "storage_full", false},
     {10054, ERROR_TOO_LARGE, "message_too_large", false},
     {10057, ERROR_NOT_FOUND, NATS_NO_MESSAGE, false},
@@ -24,6 +25,8 @@ static const struct nats_refusal refusals[] = {
     {10109, ERROR_DENIED, "stream_sealed", false},
     {10118, ERROR_UNAVAILABLE, "stream_offline", true},
     {10119, ERROR_UNAVAILABLE, "consumer_offline", true},
+    {10158, ERROR_UNAVAILABLE, "duplicate_in_process", true},
+    {10164, ERROR_CONFLICT, "wrong_last_sequence", false},
 };
 
 const struct nats_refusal *nats_refusal(int number, int status)
