@@ -13,6 +13,7 @@
 #define FIRST_MESSAGES 32   /* of a larger batch, to learn how the rest is to be read */
 #define BULK_MESSAGES 256   /* of a transaction */
 #define BULK_LEAST 16
+#define AHEAD_LEAST 256 /* messages of a batch, for the next one to be read ahead */
 #define BULKS_AT_ONCE 8
 #define BYTES_MAX ((size_t)8 * 1024 * 1024) /* of a batch, when the caller wants more */
 #define STEP_MS 500   /* without news; what another instance gives back rings no bell */
@@ -493,21 +494,60 @@ static size_t count_fitting(const struct redis_consumer *consumer, size_t left, 
     return room < fitting ? room : fitting;
 }
 
-/* The rest of a large batch, most of it at once. */
-static void ask_for_rest(struct redis_consumer *consumer, size_t max, size_t max_bytes)
+/* As many as fit, in bulk; false: too few for that. */
+static bool ask_bulks(struct redis_consumer *consumer, size_t left, size_t bytes_left)
 {
-    size_t left = max - consumer->held_count, bytes_left = max_bytes - consumer->got_bytes;
     size_t fitting = count_fitting(consumer, left, bytes_left);
 
     consumer->bulk = fitting < BULK_MESSAGES ? fitting : BULK_MESSAGES;
-    if (consumer->bulk < BULK_LEAST) {
-        ask(consumer, left, bytes_left, false);
-        return;
-    }
+    if (consumer->bulk < BULK_LEAST)
+        return false;
     for (size_t i = 0; i < BULKS_AT_ONCE && fitting >= consumer->bulk; i++) {
         ask_bulk(consumer, consumer->bulk);
         fitting -= consumer->bulk;
     }
+    return true;
+}
+
+/* The rest of a large batch, most of it at once. */
+static void ask_for_rest(struct redis_consumer *consumer, size_t max, size_t max_bytes)
+{
+    size_t left = max - consumer->held_count, bytes_left = max_bytes - consumer->got_bytes;
+
+    if (!ask_bulks(consumer, left, bytes_left))
+        ask(consumer, left, bytes_left, false);
+}
+
+/*
+ * While a large batch is worked on, the server hands out the next one: otherwise either would wait
+ * for the other. Only where more is known to be there, so that nothing is kept from instances that
+ * have nothing to do.
+ */
+static void read_ahead(struct redis_consumer *consumer, size_t max, size_t max_bytes)
+{
+    size_t ahead = consumer->held_count - consumer->held_first;
+    size_t first_bytes = FIRST_MESSAGES * consumer->largest;
+    struct error ignored; /* the next fetch meets it too */
+
+    if (!consumer->more || consumer->room <= 0 || consumer->base.batch_count < AHEAD_LEAST ||
+        ahead >= max / 2 || consumer->fetches_expected ||
+        !redis_consumer_ready(consumer, redis_now_ms(), &ignored))
+        return;
+    consumer->is_refused = false;
+    consumer->got_bytes = 0;
+    ask(consumer, FIRST_MESSAGES, max_bytes, true);
+    if (first_bytes < max_bytes && ahead + FIRST_MESSAGES < max)
+        (void)ask_bulks(consumer, max - ahead - FIRST_MESSAGES, max_bytes - first_bytes);
+    (void)!redis_consumer_send(consumer, &ignored);
+}
+
+/* What was read ahead is as good as here: a short wait for it makes a batch of one out of many. */
+static void hear_ahead(struct redis_consumer *consumer, int64_t until_ms)
+{
+    int64_t soon_ms = redis_now_ms() + GRACE_MS;
+    struct error ignored;
+
+    (void)!hear_fetches(consumer, (soon_ms < until_ms ? soon_ms : until_ms) - GRACE_MS, &ignored);
 }
 
 /* Brings what there is, into held. */
@@ -650,6 +690,7 @@ static bool try_fetch(struct redis_consumer *consumer, size_t max, size_t max_by
 {
     bool over = false;
 
+    hear_ahead(consumer, until_ms);
     while (!take(consumer, max, max_bytes) && !over) {
         redis_release(consumer);
         bool looked = look(consumer, max, max_bytes, until_ms, err);
@@ -683,7 +724,9 @@ bool redis_fetch(struct broker_consumer *base, size_t max, size_t max_bytes, int
     if (max_bytes > BYTES_MAX)
         max_bytes = BYTES_MAX;
     bool fetched = try_fetch(consumer, max, max_bytes, until_ms, err);
-    if (!fetched)
+    if (fetched)
+        read_ahead(consumer, max, max_bytes);
+    else
         redis_refused(consumer->broker, err);
     pthread_mutex_lock(&consumer->lock);
     consumer->woken = false;

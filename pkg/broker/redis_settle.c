@@ -237,9 +237,11 @@ static bool ask_extend(struct redis_consumer *consumer, const struct broker_deli
 bool redis_extend(struct broker_consumer *base, struct error *err)
 {
     struct redis_consumer *consumer = redis_consumer_of(base);
-    size_t ahead = consumer->held_count - consumer->held_first;
     int64_t now_ms = redis_now_ms();
 
+    if (!redis_consumer_send(consumer, err)) /* what was read ahead has leases too */
+        return false;
+    size_t ahead = consumer->held_count - consumer->held_first;
     for (size_t i = 0; i < consumer->haul_count; i++)
         consumer->hauls[i].leased_ms = now_ms;
     return redis_consumer_ready(consumer, now_ms, err) &&

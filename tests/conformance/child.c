@@ -12,17 +12,18 @@
 
 int child_consumer(int argc, char **argv)
 {
-    struct broker_group group = {.ack_wait_ms = ACK_WAIT_MS, .max_in_flight = 1000};
+    struct broker_group group = {.max_attempts = 100};
     struct broker_consumer *consumer;
     struct broker *broker;
     struct broker_batch batch;
     struct error err;
 
-    if (argc != 5)
+    if (argc != 7)
         return 2;
     group.stream = argv[3];
     group.name = argv[4];
-    group.max_attempts = 100;
+    group.ack_wait_ms = strtoll(argv[5], NULL, 10);
+    group.max_in_flight = (int)strtol(argv[6], NULL, 10);
     if (!broker_open(&broker, argv[2], NULL, &err) ||
         !broker_open_consumer(&consumer, broker, &group, &err) ||
         !broker_fetch(consumer, 100, SIZE_MAX, CALL_MS, &batch, &err)) {
@@ -37,10 +38,14 @@ int child_consumer(int argc, char **argv)
 
 static void run_child(const struct stage *stage, int output)
 {
+    char ack_wait_ms[24], max_in_flight[16];
+
+    snprintf(ack_wait_ms, sizeof(ack_wait_ms), "%lld", (long long)stage->group.ack_wait_ms);
+    snprintf(max_in_flight, sizeof(max_in_flight), "%d", stage->group.max_in_flight);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || dup2(output, STDOUT_FILENO) < 0)
         _exit(126);
     execl("/proc/self/exe", "conformance", CHILD_CONSUMER, stage->url, stage->name,
-          stage->group.name, (char *)NULL);
+          stage->group.name, ack_wait_ms, max_in_flight, (char *)NULL);
     _exit(127);
 }
 

@@ -1,10 +1,12 @@
 /* What arrives, in which order, and who gets it. */
-#include "conformance/stage.h"
+#include "conformance/child.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 static void keeps_bytes(struct stage *stage)
 {
@@ -454,24 +456,70 @@ static void caps_in_flight(struct stage *stage)
     broker_close(other_broker);
 }
 
+/* What a client reads ahead is on its way for a moment. */
+static bool reaches_cap(struct stage *stage)
+{
+    int64_t until_ms = now_ms() + 1000;
+    bool reached = false;
+
+    while (!reached && now_ms() < until_ms) {
+        reached = lag(stage).in_flight >= stage->group.max_in_flight;
+        pause_ms(reached ? 0 : 20);
+    }
+    return reached;
+}
+
+/* What clients bound by themselves is not enough: with the cap reached another one gets nothing. */
+static void caps_in_flight_of_processes(struct stage *stage)
+{
+    pid_t children[2];
+    size_t count = 0, held, got = 0;
+
+    stage->group.max_in_flight = 2;
+    stage->group.ack_wait_ms = 8000;
+    stage_declare(stage);
+    publish_numbers(stage, 1, 10);
+    while (count < ARRAY_LEN(children) && !reaches_cap(stage))
+        children[count++] = child_start(stage, &held);
+    struct stopwatch started = stopwatch_start(stage);
+    struct broker_consumer *consumer = consume(stage);
+    expect_quiet(consumer, 500);
+    expect_took("the leases outlast the look", stage, &started, 0, 4000);
+    assert_int_equal(lag(stage).in_flight, stage->group.max_in_flight);
+    for (size_t i = 0; i < count; i++) {
+        kill(children[i], SIGKILL);
+        waitpid(children[i], NULL, 0);
+    }
+    for (int64_t until_ms = now_ms() + 2LL * WAIT_MS; got < 10 && now_ms() < until_ms;) {
+        struct broker_batch batch = take(consumer, 10, 100);
+        expect_between("in flight", (int64_t)batch.count, 0, stage->group.max_in_flight);
+        got += batch.count;
+        done(consumer, batch.count);
+    }
+    assert_int_equal(got, 10);
+    broker_close_consumer(consumer);
+}
+
 static const struct conformance_case cases[] = {
     {"bytes, headers, subject and id arrive as they were sent", keeps_bytes, ANY_DRIVER},
-    {"an empty payload arrives as one", keeps_nothing, ANY_DRIVER},
+    {"an empty payload arrives as one", keeps_nothing, ONE_SERVER},
     {"G2 the largest message passes and can be buried, one byte more is TOO_LARGE", bounds_messages,
      ANY_DRIVER},
-    {"a filter lets only its subjects through", filters, ANY_DRIVER},
+    {"a filter lets only its subjects through", filters, ONE_SERVER},
     {"an empty fetch returns at its deadline, 20 times in a row", empty_on_time, ALONE},
     {"a partial batch returns at once", partial_at_once, ALONE},
-    {"a batch stays within its messages and bytes, but for the first", bounds_batches, ANY_DRIVER},
-    {"wake ends a waiting fetch", wakes, ANY_DRIVER},
+    {"a batch stays within its messages and bytes, but for the first", bounds_batches, ONE_SERVER},
+    {"wake ends a waiting fetch", wakes, ONE_SERVER},
     {"G4 first deliveries come in publish order", in_order, ANY_DRIVER},
     {"G1 concurrent publishers and fetchers lose nothing", loses_nothing, ANY_DRIVER},
     {"a new group gets the history", gets_history, ANY_DRIVER},
     {"two groups each get everything", groups_get_all, ANY_DRIVER},
     {"G5 instances of a group share: each message is leased to one", instances_share, ANY_DRIVER},
     {"G5 one instance ends and the others go on with its messages", survivors_go_on, ANY_DRIVER},
-    {"a restart under the same name continues where it was", continues, ANY_DRIVER},
+    {"a restart under the same name continues where it was", continues, ONE_SERVER},
     {"G13 max_in_flight holds over all instances", caps_in_flight, ANY_DRIVER},
+    {"G13 max_in_flight holds over processes, and what a killed one held is given to others",
+     caps_in_flight_of_processes, ONLY_REAL},
 };
 
 const struct conformance_list delivery_cases = {cases, ARRAY_LEN(cases)};

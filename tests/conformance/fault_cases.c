@@ -1,9 +1,8 @@
 /* What is left when things are killed, paused, deleted and changed behind the driver's back. */
 #include "conformance/child.h"
 #include "conformance/false_clock.h"
-#include "conformance/stage.h"
-
-#include "base/document.h"
+#include "conformance/harm.h"
+#include "conformance/load.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -16,6 +15,7 @@
 
 #define RESTART_MS 10000 /* for a client to notice that the server is back */
 #define HALF_OPEN_MS 15000
+#define RECREATE_MS 25000 /* for a driver to notice that what it waits for is gone */
 
 static void start_again(struct stage *stage)
 {
@@ -24,127 +24,47 @@ static void start_again(struct stage *stage)
     assert_ok(server_start_again(stage->server, &err));
 }
 
-/* ---- a stream of work ---- */
+/* ---- under load ---- */
 
 #define MESSAGES 400
 
-struct work {
-    struct stage *stage;
-    struct broker_consumer *consumer; /* used by the fetching thread alone */
-    atomic_int published;
-    atomic_bool stop, failed;
-    int seen[MESSAGES + 1]; /* the fetching thread's until it is joined */
-    atomic_int unique;
-};
-
-static void *publish_all(void *context)
-{
-    struct work *work = context;
-    struct broker_receipt receipt;
-    char subject[80], text[16];
-    int64_t until_ms = now_ms() + 3LL * RESTART_MS;
-
-    snprintf(subject, sizeof(subject), "%s.n", work->stage->name);
-    struct broker_message message = {
-        .stream = work->stage->name, .subject = subject, .id = text, .data = text};
-    for (int i = 1; i <= MESSAGES && !work->failed; i++) {
-        message.size = (size_t)snprintf(text, sizeof(text), "%d", i);
-        while (!try_publish(work->stage, &message, 2000, &receipt))
-            if (now_ms() > until_ms) {
-                work->failed = true;
-                return NULL;
-            }
-        work->published = i;
-        pause_ms(1);
-    }
-    return NULL;
-}
-
-/* Errors are what it expects: it goes on until everything was seen. */
-static void *fetch_all(void *context)
-{
-    struct work *work = context;
-    struct broker_verdict verdicts[16] = {{.action = BROKER_DONE}};
-    int64_t until_ms = now_ms() + 3LL * RESTART_MS;
-    struct broker_batch batch;
-    struct error err;
-
-    while (!work->stop && work->unique < MESSAGES && now_ms() < until_ms) {
-        if (!broker_fetch(work->consumer, ARRAY_LEN(verdicts), SIZE_MAX, 200, &batch, &err)) {
-            pause_ms(10);
-            continue;
-        }
-        for (size_t i = 0; i < batch.count; i++) {
-            long number = strtol(batch.deliveries[i].id, NULL, 10);
-            work->unique += work->seen[number]++ == 0;
-        }
-        if (!broker_settle(work->consumer, verdicts, batch.count, 1000, &err))
-            pause_ms(10); /* they come again */
-    }
-    return NULL;
-}
-
-static void wait_until_published(const struct work *work, int number)
-{
-    int64_t until_ms = now_ms() + CALL_MS;
-
-    while (work->published < number && !work->failed && now_ms() < until_ms)
-        pause_ms(5);
-    assert_true(work->published >= number);
-}
-
 static void killed_broker_loses_nothing(struct stage *stage)
 {
-    static struct work work;
-    pthread_t publisher, fetcher;
+    static struct load load = {
+        .count = MESSAGES, .publish_ms = 2000, .patience_ms = 3 * RESTART_MS};
 
     stage_declare(stage);
-    work.stage = stage;
-    work.consumer = consume(stage);
-    pthread_create(&publisher, NULL, publish_all, &work);
-    pthread_create(&fetcher, NULL, fetch_all, &work);
-    wait_until_published(&work, MESSAGES / 4);
+    load_start(&load, stage);
+    load_await(&load, MESSAGES / 4, WAIT_MS);
     server_kill(stage->server);
     pause_ms(300);
     start_again(stage);
-    pthread_join(publisher, NULL);
-    pthread_join(fetcher, NULL);
-    assert_false(work.failed);
-    for (int i = 1; i <= MESSAGES; i++)
-        assert_true(work.seen[i] > 0);
+    load_finish(&load);
     assert_int_equal(count_stored(stage, stage->name, stage->name), MESSAGES);
-    broker_close_consumer(work.consumer);
+    broker_close_consumer(load.consumer);
 }
 
 static void drains_under_load(struct stage *stage)
 {
-    static struct work work;
-    pthread_t publisher, fetcher;
+    static struct load load = {.count = MESSAGES, .publish_ms = CALL_MS};
     struct error err;
 
     stage->group.ack_wait_ms = 30000; /* nothing comes twice by itself */
     stage_declare(stage);
-    work.stage = stage;
-    work.consumer = consume(stage);
-    pthread_create(&publisher, NULL, publish_all, &work);
-    pthread_create(&fetcher, NULL, fetch_all, &work);
-    wait_until_published(&work, MESSAGES / 4);
-    work.stop = true;
-    pthread_join(fetcher, NULL);
-    assert_ok(broker_drain_consumer(work.consumer, CALL_MS, &err));
+    load_start(&load, stage);
+    load_await(&load, MESSAGES / 4, WAIT_MS);
+    load_stop_fetching(&load);
+    assert_ok(broker_drain_consumer(load.consumer, CALL_MS, &err));
     assert_int_equal(lag(stage).in_flight, 0);
-    broker_close_consumer(work.consumer);
+    broker_close_consumer(load.consumer);
 
-    work.stop = false;
-    work.consumer = consume(stage);
-    fetch_all(&work);
-    pthread_join(publisher, NULL);
-    assert_false(work.failed);
+    load_start_fetching(&load);
+    load_finish(&load);
     for (int i = 1; i <= MESSAGES; i++)
-        assert_int_equal(work.seen[i], 1);
-    assert_ok(broker_drain_consumer(work.consumer, CALL_MS, &err));
+        assert_int_equal(load.seen[i], 1);
+    assert_ok(broker_drain_consumer(load.consumer, CALL_MS, &err));
     assert_int_equal(lag(stage).unread + lag(stage).in_flight, 0);
-    broker_close_consumer(work.consumer);
+    broker_close_consumer(load.consumer);
 }
 
 /* ---- the server goes and comes ---- */
@@ -182,18 +102,6 @@ static void dedup_outlives_server(struct stage *stage)
     assert_string_equal(again.sequence, first.sequence);
 }
 
-/* Fetches on whatever happens, until a message came or the time is over. */
-static struct broker_batch fetch_through(struct broker_consumer *consumer, int64_t until_ms)
-{
-    struct broker_batch batch = {0};
-    struct error err;
-
-    while (batch.count == 0 && now_ms() < until_ms)
-        if (!broker_fetch(consumer, 1, SIZE_MAX, 200, &batch, &err))
-            pause_ms(20);
-    return batch;
-}
-
 #define DELAY_MS 4000
 #define FIRST_LOOK_MS 1500 /* a NATS server's, at what is due after its start */
 
@@ -229,6 +137,8 @@ static void delay_outlives_server(struct stage *stage)
 
 static void lost_acks_are_not_confirmed(struct stage *stage)
 {
+    struct broker_verdict ack = {.action = BROKER_DONE};
+    struct broker_batch batch;
     struct error err;
 
     stage->group.ack_wait_ms = 30000;
@@ -237,11 +147,16 @@ static void lost_acks_are_not_confirmed(struct stage *stage)
     struct broker_consumer *consumer = consume(stage);
     take_this(consumer, "1", 1, CALL_MS);
     server_pause(stage->server); /* what is written now is lost with the socket */
-    done(consumer, 1);
+    bool settled = broker_settle(consumer, &ack, 1, 500, &err);
     server_kill(stage->server);
     start_again(stage);
-    expect_done(consumer, "2", 1, RESTART_MS);
-    assert_fails(broker_drain_consumer(consumer, CALL_MS, &err), ERROR_UNKNOWN);
+    batch = fetch_through(consumer, now_ms() + RESTART_MS);
+    assert_int_equal(batch.count, 1);
+    assert_string_equal(batch.deliveries[0].id, "2");
+    done(consumer, 1);
+    /* A settle that waits for its answer has told already; one that does not has yet to. */
+    if (settled)
+        assert_fails(broker_drain_consumer(consumer, CALL_MS, &err), ERROR_UNKNOWN);
     assert_true(lag(stage).in_flight > 0);
     broker_close_consumer(consumer);
 }
@@ -329,15 +244,19 @@ static void finds_half_open(struct stage *stage)
     struct broker_stats stats;
 
     stage_declare(stage);
+    struct broker_consumer *consumer = consume(stage);
     struct stopwatch paused = stopwatch_start(stage);
     server_pause(stage->server);
     do {
-        pause_ms(50);
+        fetch_through(consumer, now_ms() + 100); /* it waits, as a worker does */
         broker_stats(stage->broker, &stats);
     } while (stats.connected && now_ms() - paused.started_ms < HALF_OPEN_MS + WAIT_MS);
     expect_took("found", stage, &paused, 0, HALF_OPEN_MS);
     server_resume(stage->server);
     publish_numbers(stage, 1, 1);
+    assert_int_equal(fetch_through(consumer, now_ms() + RESTART_MS).count, 1);
+    done(consumer, 1);
+    broker_close_consumer(consumer);
 }
 
 /* ---- consumers that die, or are deleted ---- */
@@ -371,51 +290,252 @@ static void killed_consumer_loses_nothing(struct stage *stage)
     broker_close_consumer(consumer);
 }
 
-static void note_recreated(void *context, enum broker_incident incident, const char *detail)
+/* How often each kind of incident was told. */
+struct incidents {
+    atomic_int told[BROKER_LOST + 1];
+};
+
+static void note_incident(void *context, enum broker_incident incident, const char *detail)
 {
+    struct incidents *incidents = context;
+
     (void)detail;
-    if (incident == BROKER_RECREATED)
-        atomic_fetch_add((atomic_int *)context, 1);
+    atomic_fetch_add(&incidents->told[incident], 1);
+}
+
+static struct broker *open_observed(const char *url, struct incidents *incidents)
+{
+    struct broker_options options = {.observe = note_incident, .context = incidents};
+    struct broker *broker;
+    struct error err;
+
+    assert_ok(broker_open(&broker, url, &options, &err));
+    return broker;
 }
 
 static void deleted_consumer_is_recreated(struct stage *stage)
 {
-    static atomic_int recreated;
-    struct broker_options options = {.observe = note_recreated, .context = &recreated};
-    char subject[128];
-    struct broker *broker;
-    struct error err;
-    AUTO(buffer_free) struct buffer reply = {0};
+    static struct incidents incidents;
+    int seen[8] = {0};
 
     stage_declare(stage);
     publish_numbers(stage, 1, 6);
-    assert_ok(broker_open(&broker, stage->url, &options, &err));
+    struct broker *broker = open_observed(stage->url, &incidents);
     struct broker_consumer *consumer = consume_as(broker, &stage->group);
     expect_done(consumer, "1", 1, CALL_MS);
     expect_done(consumer, "2", 1, CALL_MS);
     expect_done(consumer, "3", 1, CALL_MS);
     pause_ms(200);
-    snprintf(subject, sizeof(subject), "$JS.API.CONSUMER.DELETE.%s.group", stage->name);
-    assert_ok(server_request(stage->url, subject, "", &reply, &err));
-    assert_non_null(strstr(reply.data, "\"success\":true"));
-
-    int seen[7] = {0};
-    for (int64_t until_ms = now_ms() + 25000;
-         !(seen[4] && seen[5] && seen[6]) && now_ms() < until_ms;) {
-        struct broker_batch batch = {0};
-        if (!broker_fetch(consumer, 16, SIZE_MAX, 300, &batch, &err))
-            pause_ms(20);
-        for (size_t i = 0; i < batch.count; i++)
-            seen[batch.deliveries[i].id[0] - '0']++;
+    harm_delete_group(stage);
+    /* A member of a cluster may serve it a little longer than the others say. */
+    for (int64_t until_ms = now_ms() + RECREATE_MS;
+         !(seen[4] && seen[5] && seen[6] && incidents.told[BROKER_RECREATED]) &&
+         now_ms() < until_ms;) {
+        struct broker_batch batch = fetch_through(consumer, now_ms() + 500);
+        if (batch.count)
+            seen[batch.deliveries[0].id[0] - '0']++;
         done(consumer, batch.count);
     }
+    assert_true(incidents.told[BROKER_RECREATED] > 0);
     assert_true(seen[4] && seen[5] && seen[6]);
     assert_int_equal(seen[1] + seen[2] + seen[3], 0); /* not from the start either */
     publish_numbers(stage, 7, 7);
     expect_done(consumer, "7", 1, CALL_MS);
     broker_close_consumer(consumer);
     broker_close(broker);
-    assert_true(recreated > 0);
+}
+
+/* ---- what is gone, and what is forbidden ---- */
+
+static enum error_code fetch_until_refused(struct broker_consumer *consumer, int64_t until_ms)
+{
+    struct broker_verdict ack = {.action = BROKER_DONE};
+    struct broker_batch batch;
+    struct error err, ignored;
+
+    while (now_ms() < until_ms) {
+        bool fetched = broker_fetch(consumer, 1, SIZE_MAX, 200, &batch, &err);
+        if (!fetched && err.code != ERROR_UNAVAILABLE)
+            return err.code;
+        /* What was read ahead still comes. */
+        if (fetched && !broker_settle(consumer, &ack, batch.count, 200, &ignored))
+            pause_ms(10);
+    }
+    return ERROR_NONE;
+}
+
+static void deleted_stream_is_reported(struct stage *stage)
+{
+    struct broker_receipt receipt;
+    char subject[80];
+
+    stage_declare(stage);
+    publish_numbers(stage, 1, 3);
+    struct broker_consumer *consumer = consume(stage);
+    expect_done(consumer, "1", 1, CALL_MS);
+    harm_delete_stream(stage);
+    snprintf(subject, sizeof(subject), "%s.n", stage->name);
+    struct broker_message message = {
+        .stream = stage->name, .subject = subject, .id = "4", .data = "4", .size = 1};
+    assert_false(try_publish(stage, &message, CALL_MS, &receipt));
+    assert_int_equal(receipt.error.code, ERROR_NOT_FOUND);
+    assert_int_equal(fetch_until_refused(consumer, now_ms() + RECREATE_MS), ERROR_NOT_FOUND);
+
+    stage_declare(stage);
+    publish_numbers(stage, 4, 5);
+    struct broker_batch batch = fetch_through(consumer, now_ms() + RECREATE_MS);
+    assert_int_equal(batch.count, 1);
+    assert_string_equal(batch.deliveries[0].id, "4");
+    assert_int_equal(batch.deliveries[0].attempt, 1);
+    done(consumer, 1);
+    expect_done(consumer, "5", 1, CALL_MS);
+    broker_close_consumer(consumer);
+}
+
+static void lost_bytes_are_told(struct stage *stage)
+{
+    static struct incidents incidents;
+    struct broker_receipt receipt;
+
+    stage_declare(stage);
+    publish(stage, "n", "1", "1", &receipt);
+    struct broker *broker = open_observed(stage->url, &incidents);
+    struct broker_consumer *consumer = consume_as(broker, &stage->group);
+    take_this(consumer, "1", 1, CALL_MS);
+    harm_delete_message(stage, receipt.sequence);
+    broker_close_consumer(consumer); /* without a word: the message would come again */
+    publish_numbers(stage, 2, 2);
+    consumer = consume_as(broker, &stage->group);
+    expect_done(consumer, "2", 1, CALL_MS);
+    for (int64_t until_ms = now_ms() + WAIT_MS;
+         !incidents.told[BROKER_LOST] && now_ms() < until_ms;)
+        expect_quiet(consumer, 100);
+    assert_int_equal(incidents.told[BROKER_LOST], 1);
+    expect_quiet(consumer, ACK_WAIT_MS + QUIET_MS);
+    assert_int_equal(incidents.told[BROKER_LOST], 1);
+    assert_int_equal(lag(stage).unread + lag(stage).in_flight, 0);
+    broker_close_consumer(consumer);
+    broker_close(broker);
+}
+
+/* Whoever may not publish is told each time he tries; whoever watches, once. */
+static void denied_is_told_once(struct stage *stage)
+{
+    static struct incidents incidents;
+    char limited_url[64], subject[80], id[16];
+    struct broker_receipt receipt;
+    struct error err;
+
+    struct server *server = harm_start_guarded(stage, limited_url, sizeof(limited_url));
+    struct broker *owner;
+    assert_ok(broker_open(&owner, server_url(server), NULL, &err));
+    assert_ok(broker_declare(owner, &stage->stream, 1, NULL, 0, NULL, NULL, WAIT_MS, &err));
+    struct broker *limited = open_observed(limited_url, &incidents);
+    snprintf(subject, sizeof(subject), "%s.a", stage->name);
+    struct broker_message message = {
+        .stream = stage->name, .subject = subject, .id = id, .data = "x", .size = 1};
+    for (int i = 0; i < 3; i++) {
+        snprintf(id, sizeof(id), "%d", i);
+        if (broker_publish(limited, &message, 1, CALL_MS, &receipt, &err) ||
+            err.code != ERROR_DENIED)
+            fail_msg("publish %d: %s", i, receipt.error.message);
+    }
+    assert_int_equal(incidents.told[BROKER_REFUSED], 1);
+    assert_ok(broker_publish(owner, &message, 1, CALL_MS, &receipt, &err));
+    assert_false(receipt.duplicate); /* none of them was stored */
+    broker_close(limited);
+    broker_close(owner);
+    server_close(server);
+}
+
+/* ---- a hundred clients ---- */
+
+#define CLIENTS 100
+#define PICK_TENTH (CLIENTS / 10)
+#define APART_MS 250 /* without jitter it is less than 150, and with 0.5 s of it more than 400 */
+
+struct client {
+    struct stage *stage;
+    struct broker *broker;
+    pthread_t thread;
+    atomic_bool lost;
+    _Atomic int64_t back_ms; /* 0: not yet */
+};
+
+static void note_connection(void *context, enum broker_incident incident, const char *detail)
+{
+    struct client *client = context;
+
+    (void)detail;
+    if (incident == BROKER_DISCONNECTED)
+        client->lost = true;
+    else if (incident == BROKER_RECONNECTED && client->lost && client->back_ms == 0)
+        client->back_ms = now_ms();
+}
+
+/* A worker without work: it only waits. */
+static void *wait_for_work(void *context)
+{
+    struct client *client = context;
+    struct broker_consumer *consumer;
+    struct error err;
+    int64_t until_ms = now_ms() + 6LL * RESTART_MS;
+
+    if (!broker_open_consumer(&consumer, client->broker, &client->stage->group, &err))
+        return NULL;
+    while (client->back_ms == 0 && now_ms() < until_ms)
+        fetch_through(consumer, now_ms() + 500);
+    broker_close_consumer(consumer);
+    return NULL;
+}
+
+static void start_client(struct client *client, struct stage *stage)
+{
+    struct broker_options options = {.observe = note_connection, .context = client};
+    struct error err;
+
+    client->stage = stage;
+    assert_ok(broker_open(&client->broker, stage->url, &options, &err));
+    pthread_create(&client->thread, NULL, wait_for_work, client);
+}
+
+static void start_clients(struct client *clients, struct stage *stage)
+{
+    for (size_t i = 0; i < CLIENTS; i++)
+        start_client(&clients[i], stage);
+    pause_ms(1000); /* they all wait */
+}
+
+static int compare_times(const void *a, const void *b)
+{
+    int64_t left = *(const int64_t *)a, right = *(const int64_t *)b;
+
+    return (left > right) - (left < right);
+}
+
+/* They lost the connection at the same instant; they must not come back at one. */
+static void clients_return_apart(struct stage *stage)
+{
+    static struct client clients[CLIENTS];
+    int64_t times[CLIENTS];
+
+    stage_declare(stage);
+    start_clients(clients, stage);
+    server_kill(stage->server);
+    pause_ms(1000);
+    start_again(stage);
+    struct stopwatch started = stopwatch_start(stage);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        pthread_join(clients[i].thread, NULL);
+        times[i] = clients[i].back_ms;
+        assert_true(times[i] > 0);
+    }
+    expect_took("all are back", stage, &started, 0, RESTART_MS);
+    qsort(times, CLIENTS, sizeof(times[0]), compare_times);
+    expect_between("ms from the tenth that is back to the ninetieth",
+                   times[CLIENTS - 1 - PICK_TENTH] - times[PICK_TENTH], APART_MS, RESTART_MS);
+    for (size_t i = 0; i < CLIENTS; i++)
+        broker_close(clients[i].broker);
 }
 
 /* ---- a client that has the wrong time ---- */
@@ -469,19 +589,6 @@ static void client_is_early(struct stage *stage)
 
 /* ---- topology that others changed ---- */
 
-static struct document *stream_info(struct stage *stage)
-{
-    AUTO(buffer_free) struct buffer reply = {0};
-    struct document *info;
-    char subject[96];
-    struct error err;
-
-    snprintf(subject, sizeof(subject), "$JS.API.STREAM.INFO.%s", stage->name);
-    assert_ok(server_request(stage->url, subject, "", &reply, &err));
-    assert_ok(document_parse(&info, reply.data, reply.size, &err));
-    return info;
-}
-
 static void note_drift(void *context, const char *name, enum broker_found found, const char *detail)
 {
     char *drift = context;
@@ -493,25 +600,15 @@ static void note_drift(void *context, const char *name, enum broker_found found,
 
 static void keeps_what_others_set(struct stage *stage)
 {
-    AUTO(buffer_free) struct buffer config = {0}, reply = {0};
-    char subject[96], drift[128] = "";
+    char drift[128] = "";
     struct error err;
 
     stage_declare(stage);
-    AUTO(document_free) struct document *before = stream_info(stage);
-    document_set_text(before, "config.description", "set by hand");
-    document_set_int(before, "config.max_bytes", stage->stream.max_bytes / 2);
-    document_print(before, "config", &config);
-    snprintf(subject, sizeof(subject), "$JS.API.STREAM.UPDATE.%s", stage->name);
-    assert_ok(server_request(stage->url, subject, config.data, &reply, &err));
-    assert_null(strstr(reply.data, "\"error\""));
-
+    harm_change_stream(stage, stage->stream.max_bytes / 2);
     assert_ok(broker_declare(stage->broker, &stage->stream, 1, &stage->group, 1, note_drift, drift,
-                             CALL_MS, &err));
+                             WAIT_MS, &err));
     assert_non_null(strstr(drift, "max_bytes"));
-    AUTO(document_free) struct document *after = stream_info(stage);
-    assert_string_equal(document_text(after, "config.description"), "set by hand");
-    assert_int_equal(document_int(after, "config.max_bytes", 0), stage->stream.max_bytes / 2);
+    assert_true(harm_is_kept(stage, stage->stream.max_bytes / 2));
 }
 
 static const struct conformance_case cases[] = {
@@ -532,8 +629,17 @@ static const struct conformance_case cases[] = {
      ONLY_REAL},
     {"G18 a deleted consumer is recreated at its recorded position, and told",
      deleted_consumer_is_recreated, ONLY_REAL},
-    {"G20 a client's clock that is an hour behind changes nothing", client_is_late, ONLY_REAL},
-    {"G20 a client's clock that is an hour ahead changes nothing", client_is_early, ONLY_REAL},
+    {"G18 a stream that is deleted is reported, and served again once it is declared",
+     deleted_stream_is_reported, ONLY_REAL},
+    {"a message whose bytes are gone is told, once, and is no work any more", lost_bytes_are_told,
+     ONLY_REAL | LOSS_TOLD},
+    {"what is denied is refused each time and reported once", denied_is_told_once,
+     ONLY_REAL | ONE_SERVER},
+    {"G18 a hundred clients reconnect with jitter", clients_return_apart, OWN_SERVER | ALONE},
+    {"G20 a client's clock that is an hour behind changes nothing", client_is_late,
+     ONLY_REAL | ONE_SERVER},
+    {"G20 a client's clock that is an hour ahead changes nothing", client_is_early,
+     ONLY_REAL | ONE_SERVER},
     {"declare keeps what others set, and reports drift without touching it", keeps_what_others_set,
      ONLY_REAL},
     {"G19 a drain under load: nothing in flight, nothing lost, nothing twice", drains_under_load,

@@ -292,18 +292,18 @@ static const struct conformance_case cases[] = {
     {"G2 ok means stored", ok_means_stored, ANY_DRIVER},
     {"G3 same id, same or other subject: duplicate with the original sequence",
      duplicate_keeps_sequence, ANY_DRIVER},
-    {"G3 the same id in another stream is no duplicate", streams_have_their_own_ids, ANY_DRIVER},
+    {"G3 the same id in another stream is no duplicate", streams_have_their_own_ids, ONE_SERVER},
     {"G3 after the window the id is new", new_after_window, ANY_DRIVER},
     {"G2 a batch reports each: one refusal does not fail its neighbours", each_is_reported,
-     ANY_DRIVER},
+     ONE_SERVER},
     {"G14 G2 a full stream refuses, stores nothing, and recovers after a trim", full_then_recovers,
      ANY_DRIVER},
     {"G19 an async publish is answered exactly once; drain waits for it; then CLOSED",
      answers_once_each, ANY_DRIVER},
     {"G19 a drain ends after the last answer has been told, not before", drain_waits_for_callbacks,
-     ANY_DRIVER},
+     ONE_SERVER},
     {"close answers every publish, none after it returned, and is no incident",
-     close_answers_everything, ANY_DRIVER},
+     close_answers_everything, ONE_SERVER},
 };
 
 const struct conformance_list publish_cases = {cases, ARRAY_LEN(cases)};

@@ -1,6 +1,8 @@
 /* What becomes of a message that was delivered: leases, retries, attempts. */
 #include "conformance/stage.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -146,6 +148,136 @@ static void late_extend_is_harmless(struct stage *stage)
     broker_close_consumer(second);
     broker_close_consumer(first);
     broker_close(other);
+}
+
+/* What a worker's timer does while the worker works. */
+struct timer {
+    struct broker_consumer *consumer;
+    int64_t every_ms;
+    atomic_bool stop;
+    atomic_int calls, failures;
+    pthread_t thread;
+};
+
+static void *extend_now_and_then(void *context)
+{
+    struct timer *timer = context;
+    struct error err;
+
+    while (!timer->stop) {
+        timer->failures += !broker_extend(timer->consumer, &err);
+        timer->calls++;
+        pause_ms(timer->every_ms);
+    }
+    return NULL;
+}
+
+static void timer_start(struct timer *timer)
+{
+    assert_int_equal(pthread_create(&timer->thread, NULL, extend_now_and_then, timer), 0);
+}
+
+/* One more, begun after this was. */
+static void wait_for_call(struct timer *timer)
+{
+    int calls = timer->calls;
+
+    for (int64_t until_ms = now_ms() + CALL_MS; timer->calls < calls + 2 && now_ms() < until_ms;)
+        pause_ms(1);
+    assert_true(timer->calls >= calls + 2);
+}
+
+static void timer_stop(struct timer *timer)
+{
+    timer->stop = true;
+    pthread_join(timer->thread, NULL);
+    assert_int_equal(timer->failures, 0);
+}
+
+static void extends_from_a_timer(struct stage *stage)
+{
+    struct broker *other = stage_broker(stage);
+
+    stage->group.ack_wait_ms = 2LL * ACK_WAIT_MS; /* the extensions have most of it to arrive */
+    stage_declare(stage);
+    publish_numbers(stage, 1, 3);
+    struct broker_consumer *first = consume(stage), *second = consume_as(other, &stage->group);
+    struct timer timer = {.consumer = first, .every_ms = ACK_WAIT_MS / 4};
+    size_t held = 0;
+    for (int64_t until_ms = now_ms() + CALL_MS; held < 3 && now_ms() < until_ms;) {
+        struct broker_batch batch = take(first, 3, CALL_MS);
+        if (batch.count == 3 - held)
+            break; /* the rest is what the handler is slow with */
+        held += batch.count;
+        done(first, batch.count);
+    }
+    timer_start(&timer);
+    expect_quiet(second, (int)(2 * stage->group.ack_wait_ms + LATE_MS));
+    timer_stop(&timer);
+    done(first, 3 - held);
+    expect_quiet(second, (int)stage->group.ack_wait_ms + QUIET_MS);
+    assert_int_equal(lag(stage).unread + lag(stage).in_flight, 0);
+    broker_close_consumer(second);
+    broker_close_consumer(first);
+    broker_close(other);
+}
+
+#define ROUNDS 200
+
+/* A timer that never rests, while batches come and go: each message is delivered and settled once.
+ */
+static void extends_amid_settling(struct stage *stage)
+{
+    struct error err;
+
+    stage->group.ack_wait_ms = 30000;
+    stage_declare(stage);
+    publish_numbers(stage, 1, ROUNDS);
+    struct broker_consumer *consumer = consume(stage);
+    struct timer timer = {.consumer = consumer, .every_ms = 1};
+    timer_start(&timer);
+    for (int got = 0; got < ROUNDS;) {
+        struct broker_batch batch = take(consumer, 1 + (size_t)got % 3, CALL_MS);
+        assert_true(batch.count > 0);
+        for (size_t i = 0; i < batch.count; i++)
+            assert_int_equal(batch.deliveries[i].attempt, 1);
+        got += (int)batch.count;
+        if (got % 2)
+            wait_for_call(&timer);
+        done(consumer, batch.count);
+    }
+    timer_stop(&timer);
+    assert_ok(broker_drain_consumer(consumer, CALL_MS, &err));
+    assert_int_equal(lag(stage).unread + lag(stage).in_flight, 0);
+    broker_close_consumer(consumer);
+}
+
+static void extend_without_a_batch(struct stage *stage)
+{
+    struct error err;
+
+    stage->group.ack_wait_ms = 4LL * ACK_WAIT_MS; /* an extended delay would be late */
+    stage_declare(stage);
+    struct broker_consumer *consumer = consume(stage);
+    extend(consumer);
+    expect_quiet(consumer, 100);
+    extend(consumer);
+    publish_numbers(stage, 1, 2);
+    take_this(consumer, "1", 1, CALL_MS);
+    struct stopwatch settled = stopwatch_start(stage);
+    settle_all(consumer, 1, retry(500));
+    extend(consumer); /* it is not held any more: the delay stays what it is */
+    take_this(consumer, "2", 1, CALL_MS);
+    extend(consumer); /* the other one */
+    done(consumer, 1);
+    extend(consumer);
+    take_this(consumer, "1", 2, WAIT_MS);
+    expect_took("came again", stage, &settled, 500, 500 + LATE_MS);
+    done(consumer, 1);
+    assert_ok(broker_drain_consumer(consumer, CALL_MS, &err));
+    extend(consumer);
+    assert_int_equal(lag(stage).unread + lag(stage).in_flight, 0);
+    broker_close_consumer(consumer);
 }
 
 static void late_ack_wins(struct stage *stage)
@@ -327,6 +459,12 @@ static const struct conformance_case cases[] = {
     {"G7 G20 a delay outlives the client that asked for it", delay_outlives_client, ANY_DRIVER},
     {"G6 extend restarts the lease in full", extend_prevents, ANY_DRIVER},
     {"G6 extend after the lease is harmless", late_extend_is_harmless, ANY_DRIVER},
+    {"G6 extend from a timer's thread keeps what is being worked on", extends_from_a_timer,
+     ANY_DRIVER},
+    {"G6 extend from a timer's thread while batches come and go", extends_amid_settling,
+     ANY_DRIVER},
+    {"G6 extend does nothing for what is not held, and nothing without a batch",
+     extend_without_a_batch, ANY_DRIVER},
     {"G9 a late ack wins over a newer lease", late_ack_wins, ANY_DRIVER},
     {"G9 an ack after expiry counts when nobody has it", ack_after_expiry, ANY_DRIVER},
     {"G9 a double ack is ok", double_ack_is_ok, ANY_DRIVER},

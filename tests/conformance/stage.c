@@ -34,7 +34,7 @@ void stage_declare_group(struct stage *stage, const struct broker_group *group)
     struct error err;
 
     assert_ok(
-        broker_declare(stage->broker, &stage->stream, 1, group, 1, NULL, NULL, CALL_MS, &err));
+        broker_declare(stage->broker, &stage->stream, 1, group, 1, NULL, NULL, WAIT_MS, &err));
 }
 
 void stage_declare(struct stage *stage)
@@ -100,6 +100,17 @@ struct broker_batch take(struct broker_consumer *consumer, size_t max, int timeo
     struct error err;
 
     assert_ok(broker_fetch(consumer, max, SIZE_MAX, timeout_ms, &batch, &err));
+    return batch;
+}
+
+struct broker_batch fetch_through(struct broker_consumer *consumer, int64_t until_ms)
+{
+    struct broker_batch batch = {0};
+    struct error err;
+
+    while (batch.count == 0 && now_ms() < until_ms)
+        if (!broker_fetch(consumer, 1, SIZE_MAX, 200, &batch, &err))
+            pause_ms(20);
     return batch;
 }
 
@@ -225,31 +236,31 @@ static int64_t process_kept_ms(pid_t pid)
     return kept_ns / 1000000;
 }
 
-static pid_t watched_pid(const struct stage *stage)
-{
-    return stage->watched ? server_pid(stage->watched) : 0;
-}
-
 struct stopwatch stopwatch_start(const struct stage *stage)
 {
-    pid_t server = watched_pid(stage);
+    struct stopwatch stopwatch = {.started_ms = now_ms(), .own_ms = process_kept_ms(getpid())};
 
-    return (struct stopwatch){.started_ms = now_ms(),
-                              .own_ms = process_kept_ms(getpid()),
-                              .server_ms = server ? process_kept_ms(server) : 0,
-                              .server = server};
+    for (size_t i = 0; i < stage->watched_count; i++) {
+        stopwatch.servers[i] = server_pid(stage->watched[i]);
+        stopwatch.server_ms[i] = stopwatch.servers[i] ? process_kept_ms(stopwatch.servers[i]) : 0;
+    }
+    return stopwatch;
 }
 
-/* A server that was started meanwhile counts from its start. */
+/* A server that was started meanwhile counts from its start. Threads end, too: then it is less. */
 int64_t stopwatch_kept_ms(const struct stage *stage, const struct stopwatch *stopwatch)
 {
-    pid_t server = watched_pid(stage);
     int64_t own_ms = process_kept_ms(getpid()) - stopwatch->own_ms;
-    int64_t server_ms = server ? process_kept_ms(server) : 0;
+    int64_t kept_ms = own_ms > 0 ? own_ms : 0;
 
-    if (server == stopwatch->server)
-        server_ms -= stopwatch->server_ms;
-    return (own_ms > 0 ? own_ms : 0) + (server_ms > 0 ? server_ms : 0); /* threads end, too */
+    for (size_t i = 0; i < stage->watched_count; i++) {
+        pid_t pid = server_pid(stage->watched[i]);
+        int64_t server_ms = pid ? process_kept_ms(pid) : 0;
+        if (pid == stopwatch->servers[i])
+            server_ms -= stopwatch->server_ms[i];
+        kept_ms += server_ms > 0 ? server_ms : 0;
+    }
+    return kept_ms;
 }
 
 void expect_took(const char *what, const struct stage *stage, const struct stopwatch *stopwatch,

@@ -10,7 +10,7 @@
 #include "support/test.h"
 
 #include "broker/broker.h"
-#include "support/server.h"
+#include "support/cluster.h"
 
 #define ACK_WAIT_MS 1000
 #define LATE_MS 1000  /* what a redelivery may be late by */
@@ -23,9 +23,11 @@ struct conformance_case;
 struct stage {
     const struct conformance_case *test;
     const char *url;
-    bool real;                    /* not memory:// */
-    struct server *server;        /* the case's own, NULL when it asked for none */
-    const struct server *watched; /* that or the shared one; NULL: memory:// */
+    bool real;                            /* not memory:// */
+    struct server *server;                /* the case's own, NULL when it asked for none */
+    struct cluster *cluster;              /* the same, on a cluster */
+    struct server *watched[CLUSTER_SIZE]; /* borrowed: those or the shared ones */
+    size_t watched_count;
     struct broker *broker;
     char name[48]; /* of the stream; its subjects are "<name>.>" */
     char subjects[56];
@@ -33,12 +35,16 @@ struct stage {
     struct broker_group group;   /* the same; its name is "group" */
 };
 
+/* What a case asks for. Where it cannot be had the case is skipped, and the table says why. */
 enum conformance_needs {
     ANY_DRIVER = 0,
     ONLY_MEMORY = 1,
     ONLY_REAL = 2,
-    OWN_SERVER = 4, /* it does harm to the server */
-    ALONE = 8,      /* it measures time */
+    OWN_SERVER = 4,   /* it does harm to the server, and there is one */
+    ALONE = 8,        /* it measures time */
+    OWN_CLUSTER = 16, /* it does harm to members of a cluster */
+    ONE_SERVER = 32,  /* a cluster could do no differently: arguments, the client's own work */
+    LOSS_TOLD = 64,   /* the broker tells when the bytes of a message are gone */
 };
 
 struct conformance_case {
@@ -53,7 +59,10 @@ struct conformance_list {
 };
 
 extern const struct conformance_list delivery_cases, settle_cases, publish_cases, dead_cases,
-    retention_cases, fault_cases, bound_cases;
+    retention_cases, fault_cases, bound_cases, announce_cases, state_cases, watch_cases,
+    inspect_cases;
+
+extern const struct conformance_list cluster_cases, random_cases;
 
 int64_t now_ms(void);      /* steady */
 void pause_ms(int64_t ms); /* for what can only be waited for: "it stays so" */
@@ -72,6 +81,8 @@ bool try_publish(struct stage *stage, const struct broker_message *message, int 
 struct broker_consumer *consume(struct stage *stage); /* the stage's group; the case closes it */
 struct broker_consumer *consume_as(struct broker *broker, const struct broker_group *group);
 struct broker_batch take(struct broker_consumer *consumer, size_t max, int timeout_ms);
+/* One, fetched on whatever happens; count 0 when the time is over. */
+struct broker_batch fetch_through(struct broker_consumer *consumer, int64_t until_ms);
 void settle_all(struct broker_consumer *consumer, size_t count, struct broker_verdict verdict);
 void done(struct broker_consumer *consumer, size_t count);
 
@@ -89,12 +100,13 @@ size_t count_stored(struct stage *stage, const char *stream, const char *subject
 void expect_between(const char *what, int64_t value, int64_t from, int64_t to);
 
 /*
- * How long something took, and for how long of that this process and the server could run but had
+ * How long something took, and for how long of that this process and the servers could run but had
  * no processor: what else the machine does is not the driver's fault, and is no excuse either.
  */
 struct stopwatch {
-    int64_t started_ms, own_ms, server_ms;
-    pid_t server;
+    int64_t started_ms, own_ms;
+    int64_t server_ms[CLUSTER_SIZE];
+    pid_t servers[CLUSTER_SIZE];
 };
 
 struct stopwatch stopwatch_start(const struct stage *stage);

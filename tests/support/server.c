@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
-#include <nats/nats.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,20 +19,20 @@
 
 #define START_MS 10000
 #define LOOK_AGAIN_MS 10
-#define REQUEST_MS 5000
 
 /* A kind of server: how it is started, and how one sees that it serves. */
 struct program {
     const char *name, *scheme;
-    void (*execute)(const char *port, const char *directory);
+    void (*execute)(const struct server *server, const char *port);
     const char *ask, *answer; /* the first bytes of a conversation; ask is "" where it greets */
 };
 
 struct server {
     const struct program *program;
-    pid_t pid; /* 0 while it does not run */
-    int port;
+    pid_t pid;          /* 0 while it does not run */
+    int port, reserved; /* the descriptor that keeps the port ours */
     char directory[128], url[64];
+    char settings[160]; /* a configuration file, or "" */
 };
 
 static struct sockaddr_in loopback(int port)
@@ -43,32 +42,37 @@ static struct sockaddr_in loopback(int port)
                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
-/* Free now, and most likely still free when the server takes it. */
-static int free_port(void)
+int server_reserve_port(int *out_port)
 {
     struct sockaddr_in address = loopback(0);
     socklen_t size = sizeof(address);
-    int port = -1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
         return -1;
-    if (bind(fd, (struct sockaddr *)&address, size) == 0 &&
-        getsockname(fd, (struct sockaddr *)&address, &size) == 0)
-        port = ntohs(address.sin_port);
-    close(fd);
-    return port;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+        bind(fd, (struct sockaddr *)&address, size) != 0 ||
+        getsockname(fd, (struct sockaddr *)&address, &size) != 0) {
+        close(fd);
+        return -1;
+    }
+    *out_port = ntohs(address.sin_port);
+    return fd;
 }
 
-static void execute_nats(const char *port, const char *directory)
+static void execute_nats(const struct server *server, const char *port)
 {
-    execlp("nats-server", "nats-server", "-a", "127.0.0.1", "-p", port, "-js", "-sd", directory,
-           (char *)NULL);
+    const char *settings = server->settings;
+
+    execlp("nats-server", "nats-server", "-a", "127.0.0.1", "-p", port, "-js", "-sd",
+           server->directory, *settings ? "-c" : NULL, settings, (char *)NULL);
 }
 
-static void execute_redis(const char *port, const char *directory)
+static void execute_redis(const struct server *server, const char *port)
 {
     execlp("redis-server", "redis-server", "--bind", "127.0.0.1", "--port", port, "--dir",
-           directory, "--appendonly", "yes", "--appendfsync", "always", "--save", "", (char *)NULL);
+           server->directory, "--appendonly", "yes", "--appendfsync", "always", "--save", "",
+           (char *)NULL);
 }
 
 /* A NATS server greets only when JetStream is up; Redis answers a ping when it has loaded. */
@@ -103,8 +107,23 @@ static void run(const struct server *server, pid_t parent)
     if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0 ||
         prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
         _exit(126);
-    server->program->execute(port, server->directory);
+    server->program->execute(server, port);
     _exit(127);
+}
+
+/* The last line of what it said; its files may be gone when somebody reads the error. */
+static bool ended(const struct server *server, struct error *err)
+{
+    char path[160], line[200] = "";
+
+    snprintf(path, sizeof(path), "%s/log", server->directory);
+    FILE *log = fopen(path, "re");
+    while (log && fgets(line, sizeof(line), log))
+        ;
+    if (log)
+        fclose(log);
+    line[strcspn(line, "\n")] = '\0';
+    return error_set(err, ERROR_UNAVAILABLE, "%s ended: %s", server->program->name, line);
 }
 
 bool server_start_again(struct server *server, struct error *err)
@@ -119,8 +138,7 @@ bool server_start_again(struct server *server, struct error *err)
     while (!serves(server)) {
         if (waitpid(server->pid, NULL, WNOHANG) != 0) {
             server->pid = 0;
-            return error_set(err, ERROR_UNAVAILABLE, "%s ended; see %s/log", server->program->name,
-                             server->directory);
+            return ended(server, err);
         }
         if (clock_steady_ms(clock) > until_ms)
             return error_set(err, ERROR_TIMEOUT, "%s is not up after %d ms", server->program->name,
@@ -130,21 +148,42 @@ bool server_start_again(struct server *server, struct error *err)
     return true;
 }
 
-static bool start(struct server **out, const struct program *program, struct error *err)
+static bool write_settings(struct server *server, const char *text)
 {
-    struct server *server = memory_alloc(sizeof(*server));
+    snprintf(server->settings, sizeof(server->settings), "%s/settings", server->directory);
+    FILE *file = fopen(server->settings, "we");
+    if (!file)
+        return false;
+    bool written = fputs(text, file) >= 0;
+    return fclose(file) == 0 && written;
+}
+
+static bool prepare(struct server *server, const char *settings)
+{
     const char *parent = getenv("TMPDIR");
 
-    server->program = program;
     snprintf(server->directory, sizeof(server->directory), "%s/millrace-server-XXXXXX",
              parent ? parent : "/tmp");
-    server->port = free_port();
-    if (server->port < 0 || !mkdtemp(server->directory)) {
-        free(server);
-        return error_set(err, ERROR_UNAVAILABLE, "no port or directory: %s", strerror(errno));
+    if (server->reserved < 0 || !mkdtemp(server->directory)) {
+        server->directory[0] = '\0';
+        return false;
     }
-    snprintf(server->url, sizeof(server->url), "%s://127.0.0.1:%d", program->scheme, server->port);
-    if (!server_start_again(server, err)) {
+    snprintf(server->url, sizeof(server->url), "%s://127.0.0.1:%d", server->program->scheme,
+             server->port);
+    return !settings || write_settings(server, settings);
+}
+
+static bool start(struct server **out, const struct program *program, const char *settings,
+                  struct error *err)
+{
+    struct server *server = memory_alloc(sizeof(*server));
+
+    server->program = program;
+    server->reserved = server_reserve_port(&server->port);
+    bool started = prepare(server, settings)
+                       ? server_start_again(server, err)
+                       : error_set(err, ERROR_UNAVAILABLE, "no port or file: %s", strerror(errno));
+    if (!started) {
         server_close(server);
         return false;
     }
@@ -154,12 +193,17 @@ static bool start(struct server **out, const struct program *program, struct err
 
 bool server_start_nats(struct server **out, struct error *err)
 {
-    return start(out, &nats, err);
+    return start(out, &nats, NULL, err);
+}
+
+bool server_start_nats_with(struct server **out, const char *settings, struct error *err)
+{
+    return start(out, &nats, settings, err);
 }
 
 bool server_start_redis(struct server **out, struct error *err)
 {
-    return start(out, &redis, err);
+    return start(out, &redis, NULL, err);
 }
 
 static void end(struct server *server, int signal_number)
@@ -204,7 +248,10 @@ void server_close(struct server *server)
     if (!server)
         return;
     end(server, SIGKILL);
-    server_remove_files(server->directory);
+    if (server->directory[0])
+        server_remove_files(server->directory);
+    if (server->reserved >= 0)
+        close(server->reserved);
     free(server);
 }
 
@@ -218,24 +265,12 @@ const char *server_url(const struct server *server)
     return server->url;
 }
 
+int server_port(const struct server *server)
+{
+    return server->port;
+}
+
 pid_t server_pid(const struct server *server)
 {
     return server->pid;
-}
-
-bool server_request(const char *url, const char *subject, const char *payload, struct buffer *reply,
-                    struct error *err)
-{
-    natsConnection *connection = NULL;
-    natsMsg *answer = NULL;
-    natsStatus status = natsConnection_ConnectTo(&connection, url);
-
-    if (status == NATS_OK)
-        status = natsConnection_RequestString(&answer, connection, subject, payload, REQUEST_MS);
-    if (status == NATS_OK)
-        buffer_append(reply, natsMsg_GetData(answer), (size_t)natsMsg_GetDataLength(answer));
-    natsMsg_Destroy(answer);
-    natsConnection_Destroy(connection);
-    return status == NATS_OK || error_set(err, ERROR_UNAVAILABLE, "request '%s': %s", subject,
-                                          natsStatus_GetText(status));
 }
