@@ -13,7 +13,7 @@ import uuid
 import pytest
 
 from events import now, unique
-from stack import Connection, until
+from stack import Connection, Stack, until
 
 LOAD_S = 20  # of kills under load
 CLIENTS = 4
@@ -139,6 +139,36 @@ def test_kills_at_random_moments_lose_nothing_and_double_nothing(new_stack, retr
         assert not load.is_alive() and load.error is None, load.error
     stack.wait_settled(40)
     reconcile(stack, loads)
+
+
+@pytest.mark.only("nats")
+def test_members_of_a_cluster_are_killed_in_turn(template):
+    """The next one is killed when the last is back and has everything again."""
+    stack = Stack(template, "cluster", {"all": {"STREAM_REPLICAS": "3", "ACK_WAIT_MS": "3000"},
+                                        "ingestion": {"REQUEST_TIMEOUT_MS": "4000"},
+                                        "processor": {"BATCH_ROWS": "200"}})
+    try:
+        stack.start()
+        loads = [Load(stack, i, True) for i in range(CLIENTS)]
+        for load in loads:
+            load.start()
+        for member in stack.broker.members:
+            before = sum(len(load.acked) for load in loads)
+            member.kill()
+            until(lambda: sum(len(load.acked) for load in loads) > before + 500, 30, "events go on without " + member.name)
+            member.start()
+            until(lambda: all(stack.broker.is_whole(name) for name in ("LOGS", "READINGS", "DEAD")), 40,
+                  "%s has everything again" % member.name)
+        for load in loads:
+            load.enough.set()
+        for load in loads:
+            load.join(70)
+            assert not load.is_alive() and load.error is None, load.error
+        stack.wait_settled(40)
+        reconcile(stack, loads)
+    finally:
+        bad = stack.close()
+    assert not bad
 
 
 # ---- the broker is away ----

@@ -228,15 +228,64 @@ class Broker(Process):
 class NatsServer(Broker):
     kind, client = "nats", Nats
 
-    def __init__(self, folder, port):
-        conf = pathlib.Path(folder) / "nats.conf"
-        conf.write_text('listen: "127.0.0.1:%d"\njetstream { store_dir: "%s/nats", max_mem: 64MB, '
-                        "max_file: 8GB }\n" % (port, folder))
-        super().__init__("nats", ["nats-server", "-c", conf], pathlib.Path(folder) / "nats.log")
+    def __init__(self, folder, port, name="nats", more=""):
+        conf = pathlib.Path(folder) / (name + ".conf")
+        conf.write_text('listen: "127.0.0.1:%d"\njetstream { store_dir: "%s/%s", max_mem: 64MB, '
+                        "max_file: 8GB }\n%s" % (port, folder, name, more))
+        super().__init__(name, ["nats-server", "-c", conf], pathlib.Path(folder) / (name + ".log"))
         self.port, self.url = port, "nats://127.0.0.1:%d" % port
 
     def ask(self, wire):
         wire.api("INFO")
+
+
+class NatsCluster:
+    """Three servers that look like one to a stack; streams need STREAM_REPLICAS=3 to be on all."""
+
+    kind, name, SIZE = "cluster", "cluster", 3
+
+    def __init__(self, folder, port):
+        ports, routes = [port, *free_ports(self.SIZE - 1)], free_ports(self.SIZE)
+        known = ", ".join('"nats://127.0.0.1:%d"' % route for route in routes)
+        self.members = [
+            NatsServer(folder, ports[i], "nats-%d" % i,
+                       'server_name: n%d\ncluster { name: millrace, listen: "127.0.0.1:%d", routes: [%s] }\n'
+                       % (i, routes[i], known))
+            for i in range(self.SIZE)]
+        self.url = ",".join(member.url for member in self.members)
+
+    def start(self):
+        for member in self.members:
+            member.start()
+        return self
+
+    def stop(self, *_):
+        for member in self.members:
+            member.stop()
+        return 0
+
+    def is_running(self):
+        return any(member.is_running() for member in self.members)
+
+    def tail(self):
+        return "\n".join(member.tail() for member in self.members)
+
+    def answers(self):
+        return all(member.answers() for member in self.members)
+
+    def wire(self, timeout=5):
+        return next(member for member in self.members if member.is_running()).wire(timeout)
+
+    def is_whole(self, stream):
+        """Every member has all of the stream."""
+        try:
+            with self.wire(2) as wire:
+                state = wire.stream(stream)["cluster"]
+        except Exception:  # without a leader nobody answers
+            return False
+        others = state.get("replicas", [])
+        return "leader" in state and len(others) == self.SIZE - 1 and all(
+            other["current"] and not other.get("offline") for other in others)
 
 
 class RedisServer(Broker):
@@ -252,7 +301,7 @@ class RedisServer(Broker):
         wire.call("PING")
 
 
-BROKERS = {server.kind: server for server in (NatsServer, RedisServer)}
+BROKERS = {server.kind: server for server in (NatsServer, RedisServer, NatsCluster)}
 
 
 class Stack:
