@@ -166,6 +166,27 @@ const struct command command_table[] = {
         .run = run_doctor,
     },
     {
+        .words = "move",
+        .arguments = "",
+        .summary = "take what is not settled to another broker",
+        .description =
+            "Publishes what the consumers of --from have not settled to the same streams of --to,\n"
+            "under the same ids, and settles it once it is stored there; then the dead letters "
+            "and\n"
+            "all of the streams without consumers. Missing streams and consumers are made first.\n"
+            "Stop who publishes to --from, and the workers; start them on --to at any time.\n"
+            "\n"
+            "Interrupted, it is run again: what was stored and not yet settled is a duplicate\n"
+            "inside the dedup window of --to. Of a stream with several consumers each gets there\n"
+            "what any of them has not settled here. The exit code is 1 when something is left,\n"
+            "held by a worker or waiting for a retry; when --to is full or away it waits.",
+        .examples = "millrace move --from nats://old:4222 --to redis://new:6379\n"
+                    "millrace move --from redis://old:6379 --to nats://new:4222 --wait 120",
+        .options = ANY | TAKES(OPTION_TIMEOUT) | TAKES(OPTION_FROM) | TAKES(OPTION_TO) |
+                   TAKES(OPTION_WAIT),
+        .run = run_move,
+    },
+    {
         .words = "help",
         .arguments = "[COMMAND] [WORD]",
         .summary = "explain a command",

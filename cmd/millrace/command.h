@@ -44,6 +44,7 @@ struct options {
     bool dry_run, yes;     /* dead purge asks unless yes */
     bool plan, apply;      /* declare */
     const char *from, *to; /* move */
+    int wait_s;            /* move: without any movement */
 };
 
 struct command_context {

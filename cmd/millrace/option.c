@@ -63,6 +63,11 @@ const struct option_row option_table[OPTIONS] = {
     [OPTION_YES] = ROW(yes, "yes", NULL, "do not ask", .letter = 'y'),
     [OPTION_PLAN] = ROW(plan, "plan", NULL, "say what differs, change nothing"),
     [OPTION_APPLY] = ROW(apply, "apply", NULL, "make what is missing"),
+    [OPTION_FROM] = ROW(from, "from", "URL", "the broker that messages leave"),
+    [OPTION_TO] = ROW(to, "to", "URL", "the broker that they go to"),
+    [OPTION_WAIT] = ROW(wait_s, "wait", "S",
+                        "give up when nothing has moved for S seconds (30, or as a lease needs)",
+                        .min = 1, .max = 86400),
 };
 
 bool option_is_given(const struct options *options, enum option_name option)

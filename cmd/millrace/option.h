@@ -30,6 +30,9 @@ enum option_name {
     OPTION_YES,
     OPTION_PLAN,
     OPTION_APPLY,
+    OPTION_FROM,
+    OPTION_TO,
+    OPTION_WAIT,
     OPTIONS, /* how many there are */
 };
 

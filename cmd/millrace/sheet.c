@@ -17,6 +17,23 @@ static bool is_control(char character)
     return (unsigned char)character < ' ' || character == 0x7f;
 }
 
+/* What commands a terminal though it is text: C1 (U+0080 to U+009F); line ends and what changes the
+ * direction of writing, so that a line looks like another one (U+2028 to 202E, U+2066 to 2069).
+ * 0: it does not. */
+static unsigned code_of_command(const char *text, size_t length)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    unsigned code = 0;
+
+    if (length == 2)
+        code = (bytes[0] & 0x1fU) << 6 | (bytes[1] & 0x3fU);
+    else if (length == 3)
+        code = (bytes[0] & 0x0fU) << 12 | (bytes[1] & 0x3fU) << 6 | (bytes[2] & 0x3fU);
+    bool commands = (code >= 0x80 && code < 0xa0) || (code >= 0x2028 && code <= 0x202e) ||
+                    (code >= 0x2066 && code <= 0x2069);
+    return commands ? code : 0;
+}
+
 void text_clean(struct buffer *out, const char *text, size_t size)
 {
     for (size_t used = 0; used < size;) {
@@ -25,10 +42,9 @@ void text_clean(struct buffer *out, const char *text, size_t size)
             buffer_print(out, "\\x%02x", (unsigned)(unsigned char)text[used++]);
             continue;
         }
-        /* U+0080 to U+009F command a terminal as well. */
-        if (length == 2 && (unsigned char)text[used] == 0xc2 &&
-            (unsigned char)text[used + 1] < 0xa0)
-            buffer_print(out, "\\x%02x", (unsigned)(unsigned char)text[used + 1]);
+        unsigned code = code_of_command(text + used, length);
+        if (code)
+            buffer_print(out, code < 0x100 ? "\\x%02x" : "\\u%04x", code);
         else
             buffer_append(out, text + used, length);
         used += length;

@@ -50,7 +50,7 @@ void sheet_text(struct sheet *sheet, const char *text); /* NULL: there is none *
 void sheet_number(struct sheet *sheet, int64_t number); /* NUMBER, AGE, FLAG */
 void sheet_end(struct sheet *sheet);
 
-/* Appends text as a terminal may have it: one line, no control character, valid UTF-8. */
+/* Appends text as a terminal may have it: valid UTF-8 on one line, nothing that commands it. */
 void text_clean(struct buffer *out, const char *text, size_t size);
 
 /* Writes a line to stdout, now. */

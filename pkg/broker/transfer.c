@@ -7,6 +7,7 @@
 #include "broker/broker_driver.h"
 #include "broker/dead_letter.h"
 
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,31 +17,79 @@
 #define BATCH 500
 #define BATCH_BYTES ((size_t)4 * 1024 * 1024)
 #define LOOK 16 /* messages of a stream without consumers at a time; a megabyte each at most */
-#define STORE_MS 10000
-#define AGAIN_MS 1000 /* until what could not be stored is tried again */
+#define LOOK_MS 5000
+#define STORE_MS 5000
+#define STORE_LEAST_MS 300
+#define STORE_LEASE_SHARE 3 /* the time to store gets this part of the lease */
+#define SETTLE_MS 5000
 #define TOLD_HEADERS 3
 #define ARENA_CHUNK ((size_t)64 * 1024)
+
+#define BUCKET "moves"
+#define BUCKET_KEY "last"
 
 struct transfer {
     struct transfer_route route;
     struct broker_group group;        /* of the consumer */
     struct broker_consumer *consumer; /* NULL: the stream has no consumers */
-    struct arena *arena;              /* of one step, with what follows */
+    bool is_dead;                     /* what the stream has are dead letters */
+    int64_t reached_ms;
+    struct arena *arena; /* of the messages that are held */
+
+    /* What is held: `count` messages were taken, the first `waiting` of the arrays are not stored
+     * there yet. */
+    size_t count, waiting;
     struct broker_message messages[BATCH];
+    size_t places[BATCH]; /* of the messages, in what was taken */
     struct broker_receipt receipts[BATCH];
+
+    /* By place. */
     struct broker_verdict verdicts[BATCH];
-    size_t count;
+    const char *sequences[BATCH];
 };
+
+/* ---- one broker under two names ---- */
+
+static bool put_mark(struct broker *broker, uint64_t expected, int timeout_ms,
+                     uint64_t *out_revision, struct error *err)
+{
+    struct id id = id_new(clock_wall_ms(clock_system()));
+    char text[ID_TEXT_SIZE];
+    struct broker_value value = {.key = BUCKET_KEY, .data = text, .size = sizeof(text) - 1};
+
+    id_format(&id, text);
+    return broker_state_put(broker, BUCKET, &value, expected, timeout_ms, out_revision, err);
+}
+
+/* What is written to one and changes the other is one; the revision tells, whoever answers. */
+bool transfer_check_apart(struct broker *from, struct broker *to, int timeout_ms, struct error *err)
+{
+    uint64_t mark = 0, ignored;
+
+    if (put_mark(from, BROKER_ANY, timeout_ms, &mark, err) &&
+        put_mark(to, BROKER_ANY, timeout_ms, &ignored, err) &&
+        put_mark(from, mark, timeout_ms, &ignored, err))
+        return true;
+    if (err->code != ERROR_CONFLICT)
+        return error_wrap(err, "are they two brokers?");
+    error_set(err, ERROR_CONFLICT,
+              "both are the same broker, or something else moves messages between them now");
+    err->reason = "same_broker";
+    return false;
+}
+
+/* ---- opening ---- */
 
 bool transfer_open(struct transfer **out, const struct transfer_route *route, struct error *err)
 {
     AUTO(transfer_close) struct transfer *transfer = memory_alloc(sizeof(*transfer));
 
     transfer->route = *route;
+    transfer->is_dead = strcmp(route->stream, DEAD_STREAM) == 0;
     transfer->arena = arena_new(ARENA_CHUNK);
     if (route->group) {
         transfer->group = *route->group;
-        transfer->group.max_attempts = UINT_MAX; /* to be taken along is not an attempt */
+        transfer->group.max_attempts = UINT_MAX; /* what is given up would stay here */
         if (!broker_open_consumer(&transfer->consumer, route->from, &transfer->group, err))
             return error_wrap(err, "transfer");
     }
@@ -58,6 +107,11 @@ void transfer_close(struct transfer *transfer)
     free(transfer);
 }
 
+int64_t transfer_reached_ms(const struct transfer *transfer)
+{
+    return transfer->reached_ms;
+}
+
 /* ---- messages ---- */
 
 static const char *copy(struct arena *arena, const char *text)
@@ -65,15 +119,17 @@ static const char *copy(struct arena *arena, const char *text)
     return arena_copy(arena, text, strlen(text));
 }
 
-/* The same for the same message, however often it is taken. */
+/* The same for the same message, however often it is taken; another for that of another broker at
+ * the same place. */
 static const char *id_of(const struct transfer *transfer, const struct broker_delivery *delivery)
 {
-    struct id id;
-    char text[ID_TEXT_SIZE];
+    char key[BROKER_ID_MAX + BROKER_SEQUENCE_SIZE + 32], text[ID_TEXT_SIZE];
 
-    if (delivery->id[0])
+    if (delivery->id[0] && !transfer->is_dead)
         return copy(transfer->arena, delivery->id);
-    id = id_derive(transfer->route.stream, delivery->sequence, strlen(delivery->sequence));
+    int size = snprintf(key, sizeof(key), "%s@%" PRId64 " %s", delivery->sequence,
+                        delivery->stored_ms, delivery->id);
+    struct id id = id_derive(transfer->route.stream, key, (size_t)size);
     id_format(&id, text);
     return copy(transfer->arena, text);
 }
@@ -100,13 +156,18 @@ static void add_message(struct transfer *transfer, const struct broker_delivery 
     struct arena *arena = transfer->arena;
     struct broker_header *headers =
         arena_alloc(arena, (delivery->header_count + TOLD_HEADERS) * sizeof(*headers));
-    size_t count = tell_origin(arena, delivery, headers);
+    size_t count = tell_origin(arena, delivery, headers), place = transfer->count++;
 
     for (size_t i = 0; i < delivery->header_count; i++)
         if (strncasecmp(delivery->headers[i].name, "Nats-", 5) != 0)
             headers[count++] = (struct broker_header){copy(arena, delivery->headers[i].name),
                                                       copy(arena, delivery->headers[i].value)};
-    transfer->messages[transfer->count++] = (struct broker_message){
+    if (delivery->stored_ms > transfer->reached_ms)
+        transfer->reached_ms = delivery->stored_ms;
+    transfer->sequences[place] = copy(arena, delivery->sequence);
+    transfer->verdicts[place] = (struct broker_verdict){.action = BROKER_RETRY};
+    transfer->places[transfer->waiting] = place;
+    transfer->messages[transfer->waiting++] = (struct broker_message){
         .stream = transfer->route.stream,
         .subject = copy(arena, delivery->subject),
         .id = id_of(transfer, delivery),
@@ -117,93 +178,134 @@ static void add_message(struct transfer *transfer, const struct broker_delivery 
     };
 }
 
-/* How many of the step's messages are stored there; err is about the first that is not. */
-static size_t store(struct transfer *transfer, struct error *err)
+static void forget_held(struct transfer *transfer)
 {
-    size_t stored = 0;
-
-    if (broker_send(transfer->route.to, transfer->messages, transfer->count, STORE_MS,
-                    transfer->receipts, err))
-        return transfer->count;
-    for (size_t i = 0; i < transfer->count; i++)
-        stored += transfer->receipts[i].error.code == ERROR_NONE;
-    return stored;
+    arena_reset(transfer->arena);
+    transfer->count = transfer->waiting = 0;
 }
 
-/* ---- with a consumer ---- */
+/* ---- taking ---- */
 
-static bool take_batch(struct transfer *transfer, int timeout_ms, size_t *out_moved,
-                       struct error *err)
+static bool take_batch(struct transfer *transfer, int timeout_ms, struct error *err)
 {
     struct broker_batch batch;
-    struct error trouble = {0};
 
     if (!broker_fetch(transfer->consumer, BATCH, BATCH_BYTES, timeout_ms, &batch, err))
         return false;
     for (size_t i = 0; i < batch.count; i++)
         add_message(transfer, &batch.deliveries[i]);
-    size_t stored = batch.count ? store(transfer, &trouble) : 0;
-    for (size_t i = 0; i < batch.count; i++)
-        transfer->verdicts[i] =
-            transfer->receipts[i].error.code == ERROR_NONE
-                ? (struct broker_verdict){.action = BROKER_DONE}
-                : (struct broker_verdict){.action = BROKER_RETRY, .delay_ms = AGAIN_MS};
-    if (!broker_settle(transfer->consumer, transfer->verdicts, batch.count, STORE_MS, err))
-        return false;
-    *out_moved = stored;
-    if (stored < batch.count)
-        *err = trouble;
-    return stored == batch.count;
+    return true;
 }
-
-/* ---- without ---- */
-
-struct look {
-    struct transfer *transfer;
-    const char *sequences[LOOK];
-};
 
 static void on_message(void *context, const struct broker_delivery *delivery)
 {
-    struct look *look = context;
-
-    look->sequences[look->transfer->count] = copy(look->transfer->arena, delivery->sequence);
-    add_message(look->transfer, delivery);
+    add_message(context, delivery);
 }
 
-static bool take_front(struct transfer *transfer, int timeout_ms, size_t *out_moved,
-                       struct error *err)
+static bool take(struct transfer *transfer, int timeout_ms, struct error *err)
 {
     const struct transfer_route *route = &transfer->route;
-    struct look look = {.transfer = transfer};
-    struct error trouble = {0};
-    const char *done[LOOK];
 
-    if (!broker_peek(route->from, route->stream, "", LOOK, on_message, &look, timeout_ms, err))
+    if (transfer->consumer)
+        return take_batch(transfer, timeout_ms, err);
+    if (broker_peek(route->from, route->stream, "", LOOK, on_message, transfer, LOOK_MS, err))
+        return true;
+    forget_held(transfer);
+    return false;
+}
+
+/* ---- storing ---- */
+
+static int store_ms(const struct transfer *transfer)
+{
+    int64_t share_ms = transfer->group.ack_wait_ms / STORE_LEASE_SHARE;
+
+    if (!transfer->consumer || share_ms > STORE_MS)
+        return STORE_MS;
+    return share_ms > STORE_LEAST_MS ? (int)share_ms : STORE_LEAST_MS;
+}
+
+/* What is stored is done; the rest moves up. Returns how many are stored. */
+static size_t note_stored(struct transfer *transfer)
+{
+    size_t sent = transfer->waiting, kept = 0;
+
+    for (size_t i = 0; i < sent; i++) {
+        size_t place = transfer->places[i];
+        if (transfer->receipts[i].error.code == ERROR_NONE) {
+            transfer->verdicts[place].action = BROKER_DONE;
+            continue;
+        }
+        transfer->places[kept] = place;
+        transfer->messages[kept++] = transfer->messages[i];
+    }
+    transfer->waiting = kept;
+    return sent - kept;
+}
+
+static bool store(struct transfer *transfer, size_t *out_moved, struct error *err)
+{
+    struct error ignored;
+    bool stored = broker_send(transfer->route.to, transfer->messages, transfer->waiting,
+                              store_ms(transfer), transfer->receipts, err);
+
+    *out_moved = note_stored(transfer);
+    /* A lease that is not extended ends: then the message comes again, and is a duplicate. */
+    if (!stored && transfer->consumer)
+        (void)!broker_extend(transfer->consumer, &ignored);
+    return stored;
+}
+
+/* ---- settling ---- */
+
+static bool remove_stored(struct transfer *transfer, int timeout_ms, struct error *err)
+{
+    const char *stored[LOOK];
+    size_t count = 0;
+
+    for (size_t i = 0; i < transfer->count; i++)
+        if (transfer->verdicts[i].action == BROKER_DONE)
+            stored[count++] = transfer->sequences[i];
+    return broker_remove(transfer->route.from, transfer->route.stream, stored, count, timeout_ms,
+                         err);
+}
+
+/* What is stored there leaves, what is not is given back. */
+static bool settle(struct transfer *transfer, int timeout_ms, struct error *err)
+{
+    bool settled = transfer->count == 0 ||
+                   (transfer->consumer ? broker_settle(transfer->consumer, transfer->verdicts,
+                                                       transfer->count, timeout_ms, err)
+                                       : remove_stored(transfer, timeout_ms, err));
+
+    forget_held(transfer);
+    return settled;
+}
+
+static bool step(struct transfer *transfer, int timeout_ms, size_t *out_moved, struct error *err)
+{
+    if (transfer->count == 0 && !take(transfer, timeout_ms, err))
         return false;
     if (transfer->count == 0)
         return true;
-    *out_moved = store(transfer, &trouble);
-    for (size_t i = 0, next = 0; i < transfer->count; i++)
-        if (transfer->receipts[i].error.code == ERROR_NONE)
-            done[next++] = look.sequences[i];
-    if (!broker_remove(route->from, route->stream, done, *out_moved, STORE_MS, err))
-        return false;
-    if (*out_moved < transfer->count)
-        *err = trouble;
-    return *out_moved == transfer->count;
+    return store(transfer, out_moved, err) && settle(transfer, SETTLE_MS, err);
 }
 
 bool transfer_step(struct transfer *transfer, int timeout_ms, size_t *out_moved, struct error *err)
 {
-    arena_reset(transfer->arena);
-    transfer->count = 0;
     *out_moved = 0;
-    return (transfer->consumer ? take_batch : take_front)(transfer, timeout_ms, out_moved, err) ||
+    return step(transfer, timeout_ms, out_moved, err) ||
            error_wrap(err, "transfer '%s'", transfer->route.stream);
 }
 
 bool transfer_finish(struct transfer *transfer, int timeout_ms, struct error *err)
 {
-    return !transfer->consumer || broker_drain_consumer(transfer->consumer, timeout_ms, err);
+    struct error trouble;
+    bool settled = settle(transfer, timeout_ms, err);
+    bool drained =
+        !transfer->consumer || broker_drain_consumer(transfer->consumer, timeout_ms, &trouble);
+
+    if (settled && !drained)
+        *err = trouble;
+    return (settled && drained) || error_wrap(err, "transfer '%s'", transfer->route.stream);
 }

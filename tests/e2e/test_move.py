@@ -13,7 +13,7 @@ import tempfile
 
 import pytest
 
-from events import unique
+from events import reading, unique
 from ports import free_ports
 from stack import BIN, BROKERS, Connection, Stack, until
 from test_command_line import AWAY, DONE, INHERITED, REFUSED, USAGE, WRONG, rows
@@ -22,7 +22,6 @@ from test_command_line import AWAY, DONE, INHERITED, REFUSED, USAGE, WRONG, rows
 pytestmark = pytest.mark.only("nats")
 DIRECTIONS = pytest.mark.parametrize("kinds", [("nats", "redis"), ("redis", "nats")], ids="-to-".join)
 CLIENTS = 4
-LINES = 25  # of a bulk body
 
 
 class Old(Stack):
@@ -131,7 +130,7 @@ def send_share(stack, bodies):
     connection.close()
 
 
-def send(stack, name, first, count, lines=LINES):
+def send(stack, name, first, count, lines=1):
     """So many events, numbered from first, in bodies of so many lines; all are accepted."""
     bodies = [body(name, range(i, min(i + lines, first + count))) for i in range(first, first + count, lines)]
     with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
@@ -157,27 +156,34 @@ def messages_left(stack):
         return wire.outstanding("LOGS", "processor-logs") + wire.count("DEAD")
 
 
-@pytest.mark.parametrize("kinds, events, singles", [(("nats", "redis"), 200000, 4000), (("redis", "nats"), 50000, 2000)],
+def kill_when(stack, moving, count):
+    """Once the new broker has so many messages, of which it does not know yet that they are settled."""
+    with stack.new.wire() as wire:
+        until(lambda: wire.count("LOGS") >= count, 30, "%d have moved" % count)
+    assert moving.end(signal.SIGKILL)[0] == -signal.SIGKILL, moving.shown
+
+
+@pytest.mark.parametrize("kinds, events, lines", [(("nats", "redis"), 200000, 10), (("redis", "nats"), 40000, 4)],
                          ids=["nats-to-redis", "redis-to-nats"])
-def test_a_move_killed_twice_loses_and_doubles_nothing(old, kinds, events, singles):
-    stack, name = old(kinds, ACK_WAIT_MS="3000"), unique("move")
+def test_a_move_killed_twice_loses_and_doubles_nothing(old, kinds, events, lines):
+    stack, name, singles = old(kinds, ACK_WAIT_MS="3000"), unique("move"), 2000
     bury(stack, 5)
     part = events // 4
-    send(stack, name, 0, part)
+    send(stack, name, 0, part, lines)
     until(lambda: stack.count("logs") > part // 4, 30, "a part is stored")
     stack.processor.kill()  # with some in flight
-    send(stack, name, part, events - singles - part)
-    send(stack, name, events - singles, singles, lines=1)
+    send(stack, name, part, events - singles - part, lines)
+    send(stack, name, events - singles, singles, 1)
     stack.ingestion.stop()
 
     total = messages_left(stack)
-    assert total > singles
-    for _ in range(2):
-        first = Terminal(stack).until_moved(total // 3)
-        assert first.end(signal.SIGKILL)[0] == -signal.SIGKILL, first.shown
-        assert "/s" in first.shown and "s left" in first.shown
+    rows(stack, "declare", "--apply", BROKER_URL=stack.new.url, ACK_WAIT_MS="3000")
+    for third in (1, 2):
+        kill_when(stack, Terminal(stack), third * total // 3)
     moved = stack.move()
     assert {row["left"] for row in moved.values()} == {0}
+    with stack.new.wire() as wire:
+        assert total - 5 - wire.count("LOGS") == 0
     print("%d events in %d messages" % (events, total))
 
     stack.move_processor()
@@ -192,10 +198,11 @@ def test_a_move_killed_twice_loses_and_doubles_nothing(old, kinds, events, singl
 def test_one_that_is_asked_to_end_says_how_far_it_came(old, kinds):
     stack, name = old(kinds), unique("move")
     stack.processor.stop()
-    send(stack, name, 0, 4000, lines=1)
-    moving = Terminal(stack, "--timeout", "10000").until_moved(1)
+    send(stack, name, 0, 4000)
+    moving = Terminal(stack).until_moved(1)
     code, out = moving.end(signal.SIGTERM)
     assert code == WRONG and "interrupted" in moving.shown, (code, moving.shown)
+    assert moving.total == 4000 and "/s, " in moving.shown and " s left" in moving.shown, moving.shown
     moved, left = map(int, re.search(r"^LOGS +processor-logs +(\d+) +(\d+)$", out, re.M).groups())
     assert moved + left == 4000 and left > 0
     with stack.new.wire() as wire:
@@ -206,11 +213,10 @@ def test_one_that_is_asked_to_end_says_how_far_it_came(old, kinds):
     check_stored(stack, name, 4000)
 
 
-@DIRECTIONS
-def test_what_a_worker_holds_is_told_and_taken_when_it_comes_back(old, kinds):
-    stack, name = old(kinds, ACK_WAIT_MS="8000"), unique("move")
+def test_what_a_worker_holds_is_told_and_taken_when_it_comes_back(old):
+    stack, name = old(("nats", "redis"), ACK_WAIT_MS="6000"), unique("move")
     stack.postgres.send(signal.SIGSTOP)
-    send(stack, name, 0, 20, lines=1)
+    send(stack, name, 0, 20)
     with stack.wire() as wire:
         held = lambda: next(row for row in rows(stack, "lag") if row["name"] == "processor-logs")["in_flight"]
         until(held, 20, "they are in flight")
@@ -225,24 +231,97 @@ def test_what_a_worker_holds_is_told_and_taken_when_it_comes_back(old, kinds):
     check_stored(stack, name, 20)
 
 
-@DIRECTIONS
-def test_a_full_stream_keeps_its_settings_and_no_other(old, kinds):
-    stack, name, text = old(kinds), unique("move"), "x" * 4000
+def test_a_full_stream_keeps_its_settings_and_no_other(old):
+    stack, name, text = old(("nats", "redis")), unique("move"), "x" * 4000
     small = {"BROKER_URL": stack.new.url, "STREAM_MAX_BYTES": "1048576"}
     rows(stack, "declare", "--apply", **small)
     stack.processor.stop()
     lines = [b'{"service":"moving","message":"%s %d %s"}\n' % (name.encode(), i, text.encode()) for i in range(500)]
     send_share(stack, lines)
-    assert stack.post("/readings", {"site_id": name, "device_id": "d", "power_reading": 1}).status_code in (200, 201, 422)
+    assert stack.post("/readings", reading(name)).status_code == 201
     moved = stack.move("--wait", "1", code=REFUSED, says="LOGS")
     assert 0 < moved["LOGS"]["moved"] < 500 and moved["LOGS"]["moved"] + moved["LOGS"]["left"] == 500
     assert moved["READINGS"]["left"] == 0
     found = {row["name"]: row for row in rows(stack, "streams", **small)}
     assert found["LOGS"]["max_bytes"] == 1048576
 
-    stack.settings["all"] = {}
-    stack.processor.env["TRIM_INTERVAL_MS"] = "200"
-    stack.move_processor()
-    until(lambda: not stack.move("--wait", "1").get("LOGS", {"left": 1})["left"] if room(stack) else False, 40, "all")
+    stack.move_processor()  # it makes room
+    assert stack.move()["LOGS"]["left"] == 0
     stack.wait_stored()
     check_stored(stack, name, 500)
+
+
+def test_a_broker_that_goes_away_is_waited_for_and_then_told(old):
+    stack, name = old(("redis", "nats"), ACK_WAIT_MS="2000"), unique("move")
+    stack.processor.stop()
+    send(stack, name, 0, 4000)
+    moving = Terminal(stack, "--wait", "2", "--timeout", "1000").until_moved(1)
+    stack.new.kill()
+    code, out = moving.end()
+    assert code == AWAY and "waiting: " in moving.shown, (code, moving.shown)
+    assert re.search(r"^LOGS +processor-logs +\d+ +[1-9]\d*$", out, re.M), out
+    stack.move("--timeout", "500", code=AWAY, says="--to")
+
+    stack.new.start()
+    until(stack.new.answers, 20, "it is back")
+    moving = Terminal(stack).until_moved(1)
+    stack.new.kill()
+    stack.new.start()
+    assert moving.end()[0] == DONE, moving.shown
+    stack.move_processor()
+    stack.wait_stored()
+    check_stored(stack, name, 4000)
+
+
+def test_two_consumers_move_a_message_once_in_a_window_shorter_than_the_move(old):
+    stack, count = old(("nats", "redis")), 80000
+    stack.processor.stop()
+    with stack.wire() as wire:
+        wire.api("CONSUMER.DURABLE.CREATE.LOGS.second", {"stream_name": "LOGS", "config": {
+            "durable_name": "second", "deliver_policy": "all", "ack_policy": "explicit", "max_ack_pending": 20000}})
+    rows(stack, "declare", "--apply", BROKER_URL=stack.new.url, DEDUP_WINDOW_S="2")
+    assert rows(stack, "send", "logs.many", stdin=b'{"message":"x"}\n' * count)[0]["stored"] == count
+    stack.move()
+    with stack.new.wire() as wire:
+        assert wire.count("LOGS") == wire.outstanding("LOGS", "second") == count
+
+
+def test_dead_letters_are_replayed_on_the_new_broker(old):
+    stack = old(("redis", "nats"))
+    bury(stack, 3)
+    there = {"BROKER_URL": stack.new.url}
+    before = rows(stack, "dead", "list")
+    stack.processor.stop()
+    assert stack.move()["DEAD"] == {"stream": "DEAD", "consumer": None, "moved": 3, "left": 0}
+    without_id = lambda letters: [{**letter, "id": None} for letter in letters]
+    assert without_id(rows(stack, "dead", "list", **there)) == without_id(before)
+    assert rows(stack, "dead", "list") == []
+    assert rows(stack, "dead", "replay", "--yes", **there)[0]["replayed"] == 3
+    stack.move_processor()
+    again = until(lambda: len(rows(stack, "dead", "list", **there)) == 3 and rows(stack, "dead", "list", **there), 20,
+                  "they are dead again")
+    assert {letter["replays"] for letter in again} == {1}
+    assert {letter["sequence"] for letter in again} == {letter["sequence"] for letter in before}
+
+
+@pytest.mark.parametrize("arguments, code, says", [
+    ([], USAGE, "--from URL and --to URL"),
+    (["--from", "FROM"], USAGE, "--from URL and --to URL"),
+    (["--from", "FROM", "--to", "FROM"], USAGE, "the same broker"),
+    (["--from", "FROM", "--to", "AGAIN"], REFUSED, "the same broker"),
+    (["--from", "FROM", "--to", "http://x"], USAGE, "--to: "),
+    (["--from", "kafka://me:hunter2@x", "--to", "FROM"], USAGE, "--from: "),
+    (["--from", "FROM", "--to", "AWAY", "--timeout", "300"], AWAY, "--to: "),
+    (["--from", "AWAY", "--to", "FROM", "--timeout", "300"], AWAY, "--from: "),
+    (["--from", "FROM", "--to", "AWAY", "--wait", "0"], USAGE, "--wait"),
+    (["--from", "FROM", "--to", "AWAY", "--max", "1"], USAGE, "takes no --max"),
+])
+def test_what_cannot_be_moved_is_told(stack, arguments, code, says):
+    urls = {"FROM": stack.broker.url, "AGAIN": stack.broker.url.replace("127.0.0.1", "localhost"),
+            "AWAY": "redis://127.0.0.1:%d" % free_ports(1)[0]}
+    sent = rows(stack, "send", "logs.cli", '{"message":"x"}')[0]
+    done = subprocess.run([BIN / "millrace", "move", *[urls.get(word, word) for word in arguments]], env=INHERITED,
+                          capture_output=True, timeout=30)
+    assert done.returncode == code and says in done.stderr.decode(), (done.returncode, done.stderr)
+    assert b"hunter2" not in done.stderr
+    until(lambda: stack.count("logs", "id = %s", sent["id"]), 20, "nothing was taken")
