@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,10 +32,13 @@ bool redis_is_woken(const struct error *err)
 void redis_consumer_ask(struct redis_consumer *consumer, enum redis_expected kind, int count,
                         const char **arguments)
 {
+    int64_t now_ms = redis_now_ms();
+
+    assert(consumer->expected_count < REDIS_EXPECTED_MAX);
     if (consumer->expected_count == 0)
-        consumer->asked_ms = consumer->unheard_ms = redis_now_ms();
+        consumer->owed_ms = now_ms;
     redis_link_append(consumer->link, count, arguments, NULL);
-    consumer->expected[consumer->expected_count++] = kind;
+    consumer->expected[consumer->expected_count++] = (struct redis_question){kind, now_ms};
     consumer->fetches_expected += kind == REDIS_FETCHED;
 }
 
@@ -69,7 +73,7 @@ static void doubt(struct redis_consumer *consumer)
 static void give_up(struct redis_consumer *consumer)
 {
     for (size_t i = 0; i < consumer->expected_count; i++)
-        if (consumer->expected[i] == REDIS_SETTLED)
+        if (consumer->expected[i].kind == REDIS_SETTLED)
             doubt(consumer);
     consumer->expected_count = consumer->fetches_expected = 0;
     consumer->adopt_ms = redis_now_ms();
@@ -109,18 +113,20 @@ static void judge(struct redis_consumer *consumer, enum redis_expected kind,
 
 static void take_in(struct redis_consumer *consumer, redisReply *reply)
 {
-    enum redis_expected kind = consumer->expected[0];
+    struct redis_question question = consumer->expected[0];
+    int64_t unheard_ms = consumer->unheard_ms;
 
     memmove(consumer->expected, consumer->expected + 1,
             --consumer->expected_count * sizeof(consumer->expected[0]));
-    if (kind == REDIS_FETCHED) {
+    if (question.kind == REDIS_FETCHED) {
         consumer->fetches_expected--;
-        redis_take_in(consumer, reply);
+        redis_take_in(consumer, reply,
+                      question.asked_ms > unheard_ms ? question.asked_ms : unheard_ms);
     } else {
-        judge(consumer, kind, reply);
+        judge(consumer, question.kind, reply);
         freeReplyObject(reply);
     }
-    consumer->asked_ms = consumer->unheard_ms = redis_now_ms();
+    consumer->owed_ms = redis_now_ms();
 }
 
 /* One look at the link. True also when nothing came that lasts: *out_heard. */
@@ -156,8 +162,8 @@ bool redis_consumer_hear(struct redis_consumer *consumer, int64_t until_ms, stru
         if (heard)
             return true;
         now_ms = redis_now_ms();
-    } while (now_ms < until_ms && now_ms - consumer->asked_ms < SILENT_MS);
-    if (now_ms - consumer->asked_ms < SILENT_MS)
+    } while (now_ms < until_ms && now_ms - consumer->owed_ms < SILENT_MS);
+    if (now_ms - consumer->owed_ms < SILENT_MS)
         return error_set(err, ERROR_TIMEOUT, "the server has not answered in time");
     redis_link_drop(consumer->link);
     give_up(consumer);
@@ -181,6 +187,11 @@ bool redis_consumer_hear_all(struct redis_consumer *consumer, int64_t until_ms, 
 bool redis_consumer_make_room(struct redis_consumer *consumer, int64_t until_ms, struct error *err)
 {
     return hear_down_to(consumer, REDIS_EXPECTED_MAX - ROOM, until_ms, err);
+}
+
+bool redis_consumer_has_room(const struct redis_consumer *consumer)
+{
+    return consumer->expected_count < REDIS_EXPECTED_MAX - ROOM;
 }
 
 bool redis_consumer_send(struct redis_consumer *consumer, struct error *err)
@@ -215,26 +226,33 @@ void redis_wake(struct broker_consumer *base)
     redis_link_wake(consumer->doorbell);
 }
 
-/* What a look that came too late for its fetch hands out goes back with the rest. */
+/* What a look that came too late for its fetch hands out goes back with the rest; and the rest goes
+ * also when the connection with that look is lost. */
 bool redis_drain_consumer(struct broker_consumer *base, int timeout_ms, struct error *err)
 {
     struct redis_consumer *consumer = redis_consumer_of(base);
     int64_t until_ms = redis_now_ms() + timeout_ms;
+    struct error lost;
 
     base->drained = true;
     redis_release(consumer);
-    return redis_consumer_hear_all(consumer, until_ms, err) &&
-           redis_give_back(consumer, until_ms, err) && redis_confirm_settled(consumer, err);
+    bool heard = redis_consumer_hear_all(consumer, until_ms, &lost);
+    if (!redis_give_back(consumer, until_ms, err))
+        return false;
+    if (!heard)
+        *err = lost;
+    return heard && redis_confirm_settled(consumer, err);
 }
 
 void redis_close_consumer(struct broker_consumer *base)
 {
     struct redis_consumer *consumer = redis_consumer_of(base);
-    struct error ignored;
+    int64_t until_ms = redis_now_ms() + CLOSE_MS;
+    struct error ignored; /* what is not settled comes again */
 
     /* A socket that is closed before its answers are read may take back what it has sent. */
-    bool heard = redis_consumer_hear_all(consumer, redis_now_ms() + CLOSE_MS, &ignored);
-    (void)heard; /* what is not settled comes again */
+    (void)(redis_consumer_hear_all(consumer, until_ms, &ignored) &&
+           redis_give_back(consumer, until_ms, &ignored));
     for (size_t i = 0; i < consumer->haul_count; i++) {
         freeReplyObject(consumer->hauls[i].reply);
         free(consumer->hauls[i].headers);

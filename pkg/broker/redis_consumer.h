@@ -32,12 +32,17 @@ enum redis_expected {
     REDIS_QUEUED,  /* for a transaction, whose end is a REDIS_FETCHED */
 };
 
+struct redis_question {
+    enum redis_expected kind;
+    int64_t asked_ms; /* steady */
+};
+
 /* A reply with messages. */
 struct redis_haul {
     redisReply *reply;
     struct broker_header *headers;
     size_t left;       /* messages of it that no batch had yet */
-    int64_t leased_ms; /* steady; not later than their leases began */
+    int64_t leased_ms; /* steady; when their leases began, or a little before */
 };
 
 struct redis_consumer {
@@ -47,11 +52,11 @@ struct redis_consumer {
     char stream_key[REDIS_KEY_SIZE], meta_key[REDIS_KEY_SIZE];
     char lease_key[REDIS_KEY_SIZE], delay_key[REDIS_KEY_SIZE];
 
-    enum redis_expected expected[REDIS_EXPECTED_MAX]; /* the next one first */
+    struct redis_question expected[REDIS_EXPECTED_MAX]; /* the next one first */
     size_t expected_count, fetches_expected;
     unsigned connections; /* of the link, when something was last sent */
-    int64_t asked_ms;     /* when what is expected was asked for */
-    int64_t unheard_ms;   /* until then no reply had come */
+    int64_t owed_ms;      /* since then the server owes the next reply */
+    int64_t unheard_ms;   /* until then no reply had come of what is expected */
 
     struct broker_delivery *held; /* those that no batch had yet begin at held_first */
     size_t held_first, held_count, held_room, batch_room;
@@ -119,14 +124,19 @@ bool redis_consumer_hear_all(struct redis_consumer *consumer, int64_t until_ms,
                              struct error *err) MUST_CHECK;
 bool redis_consumer_make_room(struct redis_consumer *consumer, int64_t until_ms,
                               struct error *err) MUST_CHECK;
+bool redis_consumer_has_room(const struct redis_consumer *consumer); /* for one command more */
 
 bool redis_is_woken(const struct error *err);
 
 /* ---- redis_fetch.c ---- */
 
-void redis_take_in(struct redis_consumer *consumer, redisReply *reply); /* a REDIS_FETCHED */
+/* A REDIS_FETCHED; what it hands out was not leased before leased_ms. */
+void redis_take_in(struct redis_consumer *consumer, redisReply *reply, int64_t leased_ms);
 void redis_note_refusal(struct redis_consumer *consumer, const redisReply *reply);
 void redis_release(struct redis_consumer *consumer); /* the batch */
+
+/* What is read ahead and whose lease has ended is dropped: it may be somebody else's by now. */
+void redis_pass_over_ended(struct redis_consumer *consumer);
 
 /* ---- redis_settle.c ---- */
 

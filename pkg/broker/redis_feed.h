@@ -1,8 +1,7 @@
 /*
  * redis_feed: a link that a thread of its own reads, until it is told to stop.
  *
- * Threads  redis_feed_stop is for the owner's; everything else here, once the feed runs, for its
- *          own thread.
+ * Threads  open, start and close are for the owner's; the rest, once the feed runs, for its own.
  */
 #ifndef BROKER_REDIS_FEED_H
 #define BROKER_REDIS_FEED_H

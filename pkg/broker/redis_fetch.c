@@ -12,9 +12,11 @@
 #define SCRIPT_MESSAGES 128 /* that one script hands out: a millisecond of the server's */
 #define FIRST_MESSAGES 32   /* of a larger batch, to learn how the rest is to be read */
 #define BULK_MESSAGES 256   /* of a transaction */
-#define BULK_LEAST 16
+#define BULK_LEAST 4
 #define AHEAD_LEAST 256 /* messages of a batch, for the next one to be read ahead */
+#define AHEAD_OWED 24   /* replies that the server owes; then it is asked for no more ahead */
 #define BULKS_AT_ONCE 8
+#define SCRIPT_BYTES ((size_t)1024 * 1024)  /* of a script: three milliseconds of the server's */
 #define BYTES_MAX ((size_t)8 * 1024 * 1024) /* of a batch, when the caller wants more */
 #define STEP_MS 500   /* without news; what another instance gives back rings no bell */
 #define GRACE_MS 50   /* for a reply that is on its way when the fetch is over */
@@ -51,6 +53,11 @@
     "             'ENTRIESREAD', found['entries-read'])"                                           \
     "end "
 
+/* ack_wait and cap, out of `words`: the group's settings behind a space. */
+#define LUA_SETTINGS                                                                               \
+    "local ack_wait = tonumber(string.match(words, ' ack_wait_ms=(%d+)')) or 30000 "               \
+    "local cap = tonumber(string.match(words, ' max_in_flight=(%d+)')) or 1 "
+
 /*
  * ARGV: group, holder, messages, bytes, least.
  *
@@ -71,12 +78,8 @@ static const struct redis_script fetch_script = {
     "if not words then " REDIS_LUA_STREAM
     "  return redis.error_reply('NOGROUP there is no such consumer') "
     "end "
-    "words = ' ' .. words "
-    "local ack_wait = tonumber(string.match(words, ' ack_wait_ms=(%d+)')) or 30000 "
-    "local cap = tonumber(string.match(words, ' max_in_flight=(%d+)')) or 1 "
+    "words = ' ' .. words " LUA_SETTINGS REDIS_LUA_NOW
     "local filter = string.match(words, ' filter=(%S+)') "
-    "local time = redis.call('TIME') "
-    "local now = time[1] * 1000 + math.floor(time[2] / 1000) "
     "local entries, attempts, leases, lost, count, bytes = {}, {}, {}, {}, 0, 0 "
     "local largest, spent = 1, false "
 
@@ -124,6 +127,7 @@ static const struct redis_script fetch_script = {
 
     "local room = cap - redis.call('ZCARD', lease) - redis.call('ZCARD', delay) "
     "local step, looked, left, last = 4, 0, true, nil "
+    "if (tonumber(told[2]) or 0) * step > budget then step = 1 end "
     "while left and not spent and room > 0 and count < want and looked < 1024 do"
     "  local fitting = math.floor((budget - bytes) / largest)"
     "  if fitting < 1 and count >= least then"
@@ -185,9 +189,7 @@ static const struct redis_script lease_script = {
     "lease", REDIS_LUA_WHEN_FULL REDIS_LUA_IDS REDIS_LUA_INFO LUA_UNREAD LUA_PLACE
     "local stream, meta, lease, delay, group = KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1] "
     "local told = redis.call('HMGET', meta, 'group:' .. group, 'position:' .. group) "
-    "local words, position = ' ' .. (told[1] or ''), told[2] or '0-0' "
-    "local ack_wait = tonumber(string.match(words, ' ack_wait_ms=(%d+)')) or 30000 "
-    "local cap = tonumber(string.match(words, ' max_in_flight=(%d+)')) or 1 "
+    "local words, position = ' ' .. (told[1] or ''), told[2] or '0-0' " LUA_SETTINGS
     "local new = redis.call('XPENDING', stream, group, '(' .. position, '+', 10000, ARGV[2]) "
     "local room = cap - redis.call('ZCARD', lease) - redis.call('ZCARD', delay) "
     "local kept = math.max(0, math.min(#new, room)) "
@@ -196,27 +198,30 @@ static const struct redis_script lease_script = {
     "  for i = kept + 1, #new do surplus[#surplus + 1] = new[i][1] end"
     "  unread(surplus) "
     "end "
-    "if kept == 0 then return 0 end "
-    "local time, leases = redis.call('TIME'), {} "
-    "local ends = time[1] * 1000 + math.floor(time[2] / 1000) + ack_wait "
+    "if kept == 0 then return 0 end " REDIS_LUA_NOW "local leases = {} "
     "for i = 1, kept do"
-    "  leases[2 * i - 1], leases[2 * i] = ends, new[i][1] "
+    "  leases[2 * i - 1], leases[2 * i] = now + ack_wait, new[i][1] "
     "end "
     "redis.call('ZADD', lease, unpack(leases)) "
     "redis.call('HSET', meta, 'position:' .. group, new[kept][1]) "
     "tell_place() "
     "return kept"};
 
-/* ARGV: group, ack_wait_ms, from. Pending entries without a lease get one; returns where to go on,
- * "": that was all. What an older client or a person read and left would be lost otherwise. */
+/*
+ * ARGV: group, from. Pending entries without a lease get one; returns where to go on, "": that was
+ * all. What an older client or a person read and left would be lost otherwise. A lease that ends
+ * later than one that begins now is of before the server's clock was put back.
+ */
 static const struct redis_script adopt_script = {
     "adopt", REDIS_LUA_WHEN_FULL
     "local stream, lease, delay, group = KEYS[1], KEYS[3], KEYS[4], ARGV[1] "
+    "local words = ' ' .. (redis.call('HGET', KEYS[2], 'group:' .. group) or '') " LUA_SETTINGS
+        REDIS_LUA_NOW "local ends, ids = now + ack_wait, {} "
+    "local late = redis.call('ZRANGEBYSCORE', lease, '(' .. ends, '+inf', 'LIMIT', 0, 500) "
+    "for _, id in ipairs(late) do redis.call('ZADD', lease, ends, id) end "
     "if redis.call('XPENDING', stream, group)[1] <="
     "  redis.call('ZCARD', lease) + redis.call('ZCARD', delay) then return '' end "
-    "local time, ids = redis.call('TIME'), {} "
-    "local ends = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2] "
-    "for _, one in ipairs(redis.call('XPENDING', stream, group, ARGV[3], '+', 500)) do"
+    "for _, one in ipairs(redis.call('XPENDING', stream, group, ARGV[2], '+', 500)) do"
     "  ids[#ids + 1] = one[1] "
     "end "
     "if #ids == 0 then return '' end "
@@ -287,8 +292,7 @@ static void hold(struct redis_consumer *consumer, redisReply *reply, const redis
     *haul = (struct redis_haul){
         .reply = reply,
         .headers = memory_alloc((count_headers(entries) + 1) * sizeof(*haul->headers)),
-        .left = count,
-        .leased_ms = consumer->unheard_ms};
+        .left = count};
     read_entries(consumer, entries, count, attempts, haul->headers);
 }
 
@@ -346,7 +350,7 @@ void redis_note_refusal(struct redis_consumer *consumer, const redisReply *reply
     consumer->is_refused = true;
 }
 
-void redis_take_in(struct redis_consumer *consumer, redisReply *reply)
+void redis_take_in(struct redis_consumer *consumer, redisReply *reply, int64_t leased_ms)
 {
     const redisReply *refusal = refusal_in(reply), *entries = NULL, *attempts = NULL;
     size_t count = 0;
@@ -363,11 +367,14 @@ void redis_take_in(struct redis_consumer *consumer, redisReply *reply)
         size_t kept = (size_t)reply->element[1]->integer;
         count = kept < entries->elements ? kept : entries->elements;
         consumer->more = count == consumer->bulk;
+        consumer->room -= (int64_t)count;
     }
-    if (count > 0)
-        hold(consumer, reply, entries, count, attempts);
-    else
+    if (count == 0) {
         freeReplyObject(reply);
+        return;
+    }
+    hold(consumer, reply, entries, count, attempts);
+    consumer->hauls[consumer->haul_count - 1].leased_ms = leased_ms;
 }
 
 /* ---- batches ---- */
@@ -393,8 +400,7 @@ void redis_release(struct redis_consumer *consumer)
     consumer->held_first = 0;
 }
 
-/* The reply that the next message is of; messages whose lease ended here are passed over: they may
- * be somebody else's by now. NULL: there are none. */
+/* The reply that the next message is of, behind those that are passed over; NULL: there is none. */
 static struct redis_haul *next_haul(struct redis_consumer *consumer)
 {
     int64_t oldest_ms = redis_now_ms() - consumer->ack_wait_ms;
@@ -407,6 +413,11 @@ static struct redis_haul *next_haul(struct redis_consumer *consumer)
         haul->left = 0;
     }
     return NULL;
+}
+
+void redis_pass_over_ended(struct redis_consumer *consumer)
+{
+    (void)next_haul(consumer);
 }
 
 /* What is held, up to max and max_bytes; true: there was something. */
@@ -438,18 +449,16 @@ static void ask(struct redis_consumer *consumer, size_t max, size_t max_bytes, b
     const char *arguments[] = {REDIS_CONSUMER, messages, bytes, at_least_one ? "1" : "0"};
 
     snprintf(messages, sizeof(messages), "%zu", max < SCRIPT_MESSAGES ? max : SCRIPT_MESSAGES);
-    snprintf(bytes, sizeof(bytes), "%zu", max_bytes);
+    snprintf(bytes, sizeof(bytes), "%zu", max_bytes < SCRIPT_BYTES ? max_bytes : SCRIPT_BYTES);
     redis_consumer_run(consumer, REDIS_FETCHED, &fetch_script, ARRAY_LEN(arguments), arguments);
 }
 
 static void adopt_orphans(struct redis_consumer *consumer)
 {
-    char ack_wait[REDIS_ID_SIZE];
-    const char *arguments[] = {ack_wait, consumer->adopt_from};
+    const char *arguments[] = {consumer->adopt_from};
 
     if (redis_now_ms() < consumer->adopt_ms)
         return;
-    snprintf(ack_wait, sizeof(ack_wait), "%" PRId64, consumer->ack_wait_ms);
     redis_consumer_run(consumer, REDIS_ADOPTED, &adopt_script, ARRAY_LEN(arguments), arguments);
     consumer->adopt_ms = INT64_MAX;
 }
@@ -519,25 +528,37 @@ static void ask_for_rest(struct redis_consumer *consumer, size_t max, size_t max
 }
 
 /*
- * While a large batch is worked on, the server hands out the next one: otherwise either would wait
- * for the other. Only where more is known to be there, so that nothing is kept from instances that
- * have nothing to do.
+ * How many messages are read ahead; 0: none. Only where more is known to be there, and half of what
+ * the group may still hold is left alone, so that nothing is kept from instances that have nothing
+ * to do.
  */
-static void read_ahead(struct redis_consumer *consumer, size_t max, size_t max_bytes)
+static size_t count_ahead(const struct redis_consumer *consumer, size_t max)
 {
     size_t ahead = consumer->held_count - consumer->held_first;
-    size_t first_bytes = FIRST_MESSAGES * consumer->largest;
+    size_t share = consumer->room > 0 ? (size_t)consumer->room / 2 : 0;
+    bool wanted = consumer->more && consumer->base.batch_count >= AHEAD_LEAST && ahead < max / 2;
+
+    if (!wanted || consumer->fetches_expected || consumer->expected_count > AHEAD_OWED)
+        return 0;
+    return max - ahead < share ? max - ahead : share;
+}
+
+/* While a large batch is worked on, the server hands out the next one: otherwise either would wait
+ * for the other. */
+static void read_ahead(struct redis_consumer *consumer, size_t max, size_t max_bytes)
+{
+    size_t count = count_ahead(consumer, max);
+    size_t first = count < FIRST_MESSAGES ? count : FIRST_MESSAGES;
+    size_t first_bytes = first * consumer->largest;
     struct error ignored; /* the next fetch meets it too */
 
-    if (!consumer->more || consumer->room <= 0 || consumer->base.batch_count < AHEAD_LEAST ||
-        ahead >= max / 2 || consumer->fetches_expected ||
-        !redis_consumer_ready(consumer, redis_now_ms(), &ignored))
+    if (count == 0 || !redis_consumer_ready(consumer, redis_now_ms(), &ignored))
         return;
     consumer->is_refused = false;
     consumer->got_bytes = 0;
-    ask(consumer, FIRST_MESSAGES, max_bytes, true);
-    if (first_bytes < max_bytes && ahead + FIRST_MESSAGES < max)
-        (void)ask_bulks(consumer, max - ahead - FIRST_MESSAGES, max_bytes - first_bytes);
+    ask(consumer, first, max_bytes, true);
+    if (first_bytes < max_bytes)
+        (void)ask_bulks(consumer, count - first, max_bytes - first_bytes);
     (void)!redis_consumer_send(consumer, &ignored);
 }
 

@@ -10,7 +10,8 @@
 
 #define PEEK_STEP 1000
 #define COUNT_STEP "2000" /* entries that one script looks at */
-#define COUNT_MOST 20000  /* entries that are looked at through a filter */
+#define COUNT_MOST 20000  /* entries that are looked at through a filter, */
+#define COUNT_SCRIPTS 50  /* by so many scripts */
 
 static int64_t steady_ms(void)
 {
@@ -20,7 +21,7 @@ static int64_t steady_ms(void)
 /* ---- lag ---- */
 
 /*
- * KEYS[3] and [4]: leases and delays; ARGV: group. Returns how many entries are unread, those that
+ * KEYS[3]: delays; ARGV: group. Returns how many entries are unread, those that
  * a filter leaves out included (-1: they have to be counted), in flight, delayed, the oldest that
  * is known not to be settled, the id behind which the unread ones are, the filter, and the time.
  * The server's own lag is believed only where it can be right: entries that were cut off in front
@@ -36,8 +37,8 @@ static const struct redis_script lag_script = {
     "if info.length == 0 or not before(at, last) then unread = 0 "
     "elseif before(at, info['first-entry'][1]) then unread = info.length "
     "elseif unread < 0 or unread > info.length then unread = -1 end "
-    "local delayed = redis.call('ZCARD', KEYS[4]) "
-    "local held = math.max(group.pending, redis.call('ZCARD', KEYS[3]) + delayed) "
+    "local held = group.pending "
+    "local delayed = math.min(held, redis.call('ZCARD', KEYS[3])) "
     "local words = redis.call('HGET', KEYS[2], 'group:' .. ARGV[1]) or '' "
     "local filter, oldest = string.match(' ' .. words, ' filter=(%S*)') or '', '' "
     "if group.pending > 0 then"
@@ -45,26 +46,25 @@ static const struct redis_script lag_script = {
     "elseif filter == '' then"
     "  local next_one = redis.call('XRANGE', KEYS[1], '(' .. at, '+', 'COUNT', 1)[1]"
     "  oldest = next_one and next_one[1] or '' "
-    "end "
-    "local time = redis.call('TIME') "
-    "return {unread, held, delayed, oldest, at, filter,"
-    "        time[1] * 1000 + math.floor(time[2] / 1000)}"};
+    "end " REDIS_LUA_NOW "return {unread, held, delayed, oldest, at, filter, now}"};
 
 enum { UNREAD, HELD, DELAYED, OLDEST, AT, FILTER, NOW };
 
 /* ARGV: the id to look behind, at how many at most, a filter or "". Returns how many it looked at,
  * how many of these the filter means, the last one's id, and the first one's that is meant. */
 static const struct redis_script count_script = {
-    "count", REDIS_LUA_STREAM
+    "count", REDIS_LUA_STREAM REDIS_LUA_PIECE REDIS_LUA_WEIGHT
     "local from, looked, meant, first, filter = ARGV[1], 0, 0, '', false "
+    "local bytes = 0 "
     "if ARGV[3] ~= '' then"
     "  filter = string.gsub(ARGV[3], '[^%w*>]', '%%%0')"
     "  filter = '^' .. string.gsub(string.gsub(filter, '%*', '[^.]+'), '>', '.+') .. '$' "
     "end "
-    "while looked < tonumber(ARGV[2]) do"
-    "  local entries = redis.call('XRANGE', KEYS[1], '(' .. from, '+', 'COUNT', 20)"
+    "while looked < tonumber(ARGV[2]) and bytes < 524288 do"
+    "  local entries = redis.call('XRANGE', KEYS[1], '(' .. from, '+', 'COUNT', piece)"
     "  if #entries == 0 then break end"
     "  for _, entry in ipairs(entries) do"
+    "    bytes = bytes + weight(entry)"
     "    if not filter or string.find(entry[2][2], filter) then"
     "      meant = meant + 1"
     "      if first == '' then first = entry[1] end"
@@ -80,6 +80,7 @@ struct tally {
     const char *stream, *filter;
     int64_t until_ms;
     int64_t looked, meant;
+    int scripts; /* that have looked */
     char from[BROKER_SEQUENCE_SIZE], first[BROKER_SEQUENCE_SIZE];
 };
 
@@ -100,6 +101,7 @@ static bool look_further(struct tally *tally, bool *out_more, struct error *err)
     if (!redis_control(tally->broker, &request, tally->until_ms, &reply, err))
         return false;
     *out_more = reply->element[0]->integer > 0;
+    tally->scripts++;
     tally->looked += reply->element[0]->integer;
     tally->meant += reply->element[1]->integer;
     snprintf(tally->from, sizeof(tally->from), "%s", reply->element[2]->str);
@@ -117,7 +119,8 @@ static bool count_unread(struct tally *tally, int64_t all, int64_t *out, struct 
 {
     bool more = true;
 
-    while (more && steady_ms() < tally->until_ms && (all < 0 || tally->looked < COUNT_MOST))
+    while (more && steady_ms() < tally->until_ms &&
+           (all < 0 || (tally->looked < COUNT_MOST && tally->scripts < COUNT_SCRIPTS)))
         if (!look_further(tally, &more, err))
             return false;
     *out = tally->meant;
@@ -153,15 +156,14 @@ bool redis_lag(struct broker *base, const char *stream, const char *group, int t
 {
     struct tally tally = {
         .broker = redis_broker_of(base), .stream = stream, .until_ms = steady_ms() + timeout_ms};
-    char key[REDIS_KEY_SIZE], meta[REDIS_KEY_SIZE], lease[REDIS_KEY_SIZE], delay[REDIS_KEY_SIZE];
+    char key[REDIS_KEY_SIZE], meta[REDIS_KEY_SIZE], delay[REDIS_KEY_SIZE];
     const char *arguments[] = {NULL,
                                NULL,
                                redis_key(key, stream, "", ""),
                                redis_key(meta, stream, ":meta", ""),
-                               redis_key(lease, stream, ":lease:", group),
                                redis_key(delay, stream, ":delay:", group),
                                group};
-    struct redis_request request = {&lag_script, .keys = 4, .count = ARRAY_LEN(arguments),
+    struct redis_request request = {&lag_script, .keys = 3, .count = ARRAY_LEN(arguments),
                                     .arguments = arguments};
     redisReply *reply;
 
@@ -176,19 +178,19 @@ bool redis_lag(struct broker *base, const char *stream, const char *group, int t
 
 /* ARGV: from, at most so many. In small pieces, and no more than about 1 MiB. */
 static const struct redis_script peek_script = {
-    "peek",
-    REDIS_LUA_STREAM "local from, left, bytes, found = ARGV[1], tonumber(ARGV[2]), 0, {} "
-                     "while left > 0 and bytes < 1048576 do"
-                     "  local entries ="
-                     "    redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', math.min(left, 20))"
-                     "  if #entries == 0 then break end"
-                     "  for _, entry in ipairs(entries) do"
-                     "    found[#found + 1] = entry"
-                     "    for _, field in ipairs(entry[2]) do bytes = bytes + #field end"
-                     "  end"
-                     "  left, from = left - #entries, '(' .. entries[#entries][1] "
-                     "end "
-                     "return found"};
+    "peek", REDIS_LUA_STREAM REDIS_LUA_PIECE
+    "local from, left, bytes, found = ARGV[1], tonumber(ARGV[2]), 0, {} "
+    "while left > 0 and bytes < 524288 do"
+    "  local entries ="
+    "    redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', math.min(left, piece))"
+    "  if #entries == 0 then break end"
+    "  for _, entry in ipairs(entries) do"
+    "    found[#found + 1] = entry"
+    "    for _, field in ipairs(entry[2]) do bytes = bytes + #field end"
+    "  end"
+    "  left, from = left - #entries, '(' .. entries[#entries][1] "
+    "end "
+    "return found"};
 
 static size_t skip_digits(const char *text)
 {

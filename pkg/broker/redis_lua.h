@@ -13,6 +13,11 @@
     "  return redis.error_reply('NOSTREAM there is no such stream')"                               \
     "end "
 
+/* now: milliseconds, by the server's clock. */
+#define REDIS_LUA_NOW                                                                              \
+    "local time = redis.call('TIME') "                                                             \
+    "local now = time[1] * 1000 + math.floor(time[2] / 1000) "
+
 /* before(a, b); behind(id): the smallest id behind it. */
 #define REDIS_LUA_IDS                                                                              \
     "local function parts(id)"                                                                     \
@@ -55,6 +60,12 @@
     "  for i = 7, #fields do bytes = bytes + #fields[i] end"                                       \
     "  return bytes "                                                                              \
     "end "
+
+/* piece: how many entries are read at once, for them not to be of much more than half a MiB, going
+ * by the largest message that the stream ever had. */
+#define REDIS_LUA_PIECE                                                                            \
+    "local largest = tonumber(redis.call('HGET', KEYS[2], 'largest')) or 1048576 "                 \
+    "local piece = math.max(1, math.min(20, math.floor(524288 / math.max(1, largest)))) "
 
 /* skip(id): groups that stand before it go on behind it, where the stream begins now: the server's
  * lag would count for ever what was cut off in front of them. Needs IDS and INFO. */

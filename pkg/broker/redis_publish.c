@@ -34,7 +34,8 @@ static const struct backoff pauses = {.first_ms = 50, .most_ms = 500};
  * KEYS: stream, meta, the key of each message's id. ARGV, for each message: how many names and
  * values of headers there are, subject, id, data, and these. Returns for each: its entry, "=" and
  * the entry that has its id, or "!" and a refusal. Nothing may raise an error behind the first
- * XADD: what is stored would be told as refused.
+ * XADD: what is stored would be told as refused. Bytes are counted anew where somebody has deleted
+ * the stream. What a telemetry stream drops is cut off at the end, all of it at once.
  */
 static const struct redis_script publish_script = {
     "publish", REDIS_LUA_IDS REDIS_LUA_INFO REDIS_LUA_WEIGHT REDIS_LUA_SKIP
@@ -44,23 +45,24 @@ static const struct redis_script publish_script = {
     "local most, window = tonumber(meta[2]), meta[3] "
     "local largest = tonumber(meta[6]) or 0 "
     "local bytes, grown, dropped = tonumber(meta[5]) or 0, 0, 0 "
+    "if redis.call('XLEN', KEYS[1]) == 0 then grown = -bytes end "
     /* "a.*.>" is "^a%.[^.]+%..+$" */
     "local pattern = string.gsub(meta[1], '[%-%^%$%(%)%%%.%[%]%+%?]', '%%%0') "
     "pattern = string.gsub(pattern, '%*', '[^.]+') "
     "pattern = '^' .. string.gsub(pattern, '>$', '.+') .. '$' "
+    "local last "
     "local function has_room(size)"
     "  if bytes + grown + size <= most then return true end"
     "  if meta[4] ~= '1' or size > most then return false end"
+    "  local piece = largest * 4 > 65536 and 4 or 64"
     "  while bytes + grown + size > most do"
-    "    local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 4)"
+    "    local from = last and '(' .. last or '-'"
+    "    local oldest = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', piece)"
     "    if #oldest == 0 then grown = -bytes return true end"
-    "    local last"
     "    for _, entry in ipairs(oldest) do"
     "      if bytes + grown + size <= most then break end"
     "      grown, dropped, last = grown - weight(entry), dropped + 1, entry[1]"
     "    end"
-    "    redis.call('XTRIM', KEYS[1], 'MINID', '=', behind(last))"
-    "    skip(last)"
     "  end"
     "  return true "
     "end "
@@ -95,6 +97,10 @@ static const struct redis_script publish_script = {
     "  end"
     "  results[i] = result"
     "  at = at + 4 + count "
+    "end "
+    "if last then"
+    "  redis.pcall('XTRIM', KEYS[1], 'MINID', '=', behind(last))"
+    "  skip(last) "
     "end "
     "if grown ~= 0 then redis.pcall('HINCRBY', KEYS[2], 'bytes', string.format('%.0f', grown)) end "
     "if dropped > 0 then redis.pcall('HINCRBY', KEYS[2], 'dropped', dropped) end "

@@ -1,6 +1,7 @@
 #include "broker/redis_consumer.h"
 
 #include "base/memory.h"
+#include "broker/redis_lua.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,24 +10,21 @@
 
 #define ACKS_AT_ONCE 1000   /* ids of one command */
 #define RETRIES_AT_ONCE 250 /* ids of one script: a millisecond of the server's */
-#define UNSEEN (-1)         /* a delay */
 
 /*
- * ARGV: group, holder, then id, attempt and delay_ms of each; below 0: nobody has seen it, and it
- * was no attempt. The attempt says whether the lease is
+ * ARGV: group, holder, then id, attempt and delay_ms of each; below 0: nobody has seen it, it was
+ * no attempt, and it comes again at once, the lowest first. The attempt says whether the lease is
  * still the one that was given: a retry that comes too late must not disturb a newer one.
  */
 static const struct redis_script retry_script = {
-    "retry", REDIS_LUA_WHEN_FULL
+    "retry", REDIS_LUA_WHEN_FULL REDIS_LUA_NOW
     "local stream, lease, delay, group = KEYS[1], KEYS[3], KEYS[4], ARGV[1] "
-    "local time = redis.call('TIME') "
-    "local now = time[1] * 1000 + math.floor(time[2] / 1000) "
     "for i = 3, #ARGV, 3 do"
     "  local id, attempt, wait = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])"
     "  local pending = redis.call('XPENDING', stream, group, id, id, 1)[1]"
     "  if pending and pending[4] == attempt then"
     "    if wait < 0 then"
-    "      wait = 0"
+    "      wait = wait / 1000"
     "      redis.call('XCLAIM', stream, group, ARGV[2], 0, id, 'RETRYCOUNT', attempt - 1, 'JUSTID')"
     "    end"
     "    redis.call('ZREM', lease, id)"
@@ -38,14 +36,12 @@ static const struct redis_script retry_script = {
 /* ARGV: group, ack_wait_ms, ids. What has no lease any more is settled, or delayed. */
 static const struct redis_script extend_script = {
     "extend",
-    REDIS_LUA_WHEN_FULL "local time, leases = redis.call('TIME'), {} "
-                        "local ends = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2] "
-                        "for i = 3, #ARGV do"
-                        "  leases[#leases + 1] = ends"
-                        "  leases[#leases + 1] = ARGV[i] "
-                        "end "
-                        "redis.call('ZADD', KEYS[3], 'XX', unpack(leases)) "
-                        "return 1"};
+    REDIS_LUA_WHEN_FULL REDIS_LUA_NOW "local leases, ends = {}, now + ARGV[2] for i = 3, #ARGV do"
+                                      "  leases[#leases + 1] = ends"
+                                      "  leases[#leases + 1] = ARGV[i] "
+                                      "end "
+                                      "redis.call('ZADD', KEYS[3], 'XX', unpack(leases)) "
+                                      "return 1"};
 
 /* ---- asking ---- */
 
@@ -95,7 +91,6 @@ struct retries {
     size_t count;
 };
 
-/* delay_ms below 0: nobody has seen it, and this was no attempt. */
 static void add_retry(struct retries *retries, const struct broker_delivery *delivery,
                       int64_t delay_ms)
 {
@@ -205,7 +200,7 @@ bool redis_give_back(struct redis_consumer *consumer, int64_t until_ms, struct e
     if (!redis_consumer_ready(consumer, until_ms, err))
         return false;
     for (size_t i = consumer->held_first; i < consumer->held_count; i++) {
-        add_retry(&retries, &consumer->held[i], UNSEEN);
+        add_retry(&retries, &consumer->held[i], -(int64_t)(consumer->held_count - i));
         if (retries.count == RETRIES_AT_ONCE && !ask_retries(consumer, &retries, until_ms, err))
             return false;
     }
@@ -227,7 +222,7 @@ static bool ask_extend(struct redis_consumer *consumer, const struct broker_deli
         size_t some = count - from < ACKS_AT_ONCE ? count - from : ACKS_AT_ONCE;
         for (size_t i = 0; i < some; i++)
             arguments[1 + i] = deliveries[from + i].sequence;
-        if (!redis_consumer_make_room(consumer, 0, err))
+        if (!redis_consumer_has_room(consumer)) /* not made: what is heard would move `held` */
             return error_set(err, ERROR_UNAVAILABLE, "the server does not answer");
         redis_consumer_run(consumer, REDIS_EXTENDED, &extend_script, 1 + some, arguments);
     }
@@ -239,13 +234,15 @@ bool redis_extend(struct broker_consumer *base, struct error *err)
     struct redis_consumer *consumer = redis_consumer_of(base);
     int64_t now_ms = redis_now_ms();
 
-    if (!redis_consumer_send(consumer, err)) /* what was read ahead has leases too */
+    /* What was read ahead has leases too. */
+    if (!redis_consumer_send(consumer, err) || !redis_consumer_ready(consumer, now_ms, err))
         return false;
+    redis_pass_over_ended(consumer);
     size_t ahead = consumer->held_count - consumer->held_first;
+    if (!ask_extend(consumer, base->batch, base->batch_count, err) ||
+        !ask_extend(consumer, consumer->held + consumer->held_first, ahead, err))
+        return false;
     for (size_t i = 0; i < consumer->haul_count; i++)
         consumer->hauls[i].leased_ms = now_ms;
-    return redis_consumer_ready(consumer, now_ms, err) &&
-           ask_extend(consumer, base->batch, base->batch_count, err) &&
-           ask_extend(consumer, consumer->held + consumer->held_first, ahead, err) &&
-           redis_consumer_send(consumer, err);
+    return redis_consumer_send(consumer, err);
 }

@@ -385,6 +385,32 @@ static void late_reply_is_given_back(void **state)
     broker_close_consumer(next);
 }
 
+static void move_lease(struct world *world, const char *id, int64_t by_ms)
+{
+    char text[200];
+
+    snprintf(text, sizeof(text), "ZINCRBY " KEY ":lease:g %lld %s", (long long)by_ms, id);
+    command(world, text);
+}
+
+/* A lease that ends later than any that the server could give now. */
+static void lease_of_before_the_clock_was_put_back_ends(void **state)
+{
+    struct world *world = *state;
+    struct broker_batch batch;
+
+    world->group.ack_wait_ms = 1000;
+    declare(world);
+    publish(world, 1, 1);
+    batch = fetch(world->consumer, 1, SIZE_MAX, CALL_MS);
+    move_lease(world, batch.deliveries[0].sequence, 3600000);
+    broker_close_consumer(world->consumer);
+    struct error err;
+    assert_ok(broker_open_consumer(&world->consumer, world->broker, &world->group, &err));
+    take_this(world->consumer, "1", 2);
+    settle(world->consumer, 1, BROKER_DONE);
+}
+
 static void late_retry_leaves_newer_lease(void **state)
 {
     struct world *world = *state;
@@ -428,19 +454,19 @@ static void overshoot_is_unread(void **state)
 
 #define MANY 3000
 
-static void publish_at_once(struct world *world)
+static void publish_at_once(struct world *world, size_t count)
 {
-    struct broker_message *messages = memory_alloc(MANY * sizeof(*messages));
-    struct broker_receipt *receipts = memory_alloc(MANY * sizeof(*receipts));
-    char(*ids)[16] = memory_alloc(MANY * sizeof(*ids));
+    struct broker_message *messages = memory_alloc(count * sizeof(*messages));
+    struct broker_receipt *receipts = memory_alloc(count * sizeof(*receipts));
+    char(*ids)[24] = memory_alloc(count * sizeof(*ids));
     struct error err;
 
-    for (int i = 0; i < MANY; i++) {
-        snprintf(ids[i], sizeof(ids[i]), "%d", i);
+    for (size_t i = 0; i < count; i++) {
+        snprintf(ids[i], sizeof(ids[i]), "%zu", i);
         messages[i] = (struct broker_message){
             .stream = "S", .subject = "s.a", .id = ids[i], .data = "x", .size = 1};
     }
-    assert_ok(broker_publish(world->broker, messages, MANY, CALL_MS, receipts, &err));
+    assert_ok(broker_publish(world->broker, messages, count, CALL_MS, receipts, &err));
     free(ids);
     free(receipts);
     free(messages);
@@ -451,7 +477,7 @@ static void large_batch_is_in_order(void **state)
     struct world *world = *state;
 
     declare(world);
-    publish_at_once(world);
+    publish_at_once(world, MANY);
     assert_in_range(take_to(world, 0, MANY - 1, SIZE_MAX), 3, 4);
     drain(world);
     assert_int_equal(lag(world).unread + lag(world).in_flight, 0);
@@ -507,7 +533,7 @@ static void cap_holds_in_bulk(void **state)
 
     world->group.max_in_flight = 200;
     declare(world);
-    publish_at_once(world);
+    publish_at_once(world, MANY);
     crowd.world = world;
     crowd.left = MANY;
     for (size_t i = 0; i < ARRAY_LEN(threads); i++)
@@ -522,18 +548,174 @@ static void cap_holds_in_bulk(void **state)
     assert_int_equal(lag(world).unread + lag(world).in_flight, 0);
 }
 
+/* ---- what is read ahead ---- */
+
+#define BATCH 256 /* the least for which the next one is read ahead */
+#define SOME 600  /* more than two of them */
+
+static struct broker_consumer *open_another(struct world *world)
+{
+    struct broker_consumer *consumer;
+    struct error err;
+
+    assert_ok(broker_open_consumer(&consumer, world->broker, &world->group, &err));
+    return consumer;
+}
+
+/*
+ * A worker stalls for longer than its leases, and somebody else gets all that it had. heard: it had
+ * what was read ahead in its hands; extended: it says that it goes on when it is too late.
+ */
+static void stall(struct world *world, bool heard, bool extended)
+{
+    world->group.ack_wait_ms = 2000;
+    declare(world);
+    publish_at_once(world, SOME);
+    assert_int_equal(fetch(world->consumer, BATCH, SIZE_MAX, CALL_MS).count, BATCH);
+    if (heard)
+        hold_for(world, 300);
+    command(world, "BLPOP no-such-key 2.3");
+    struct broker_consumer *other = open_another(world);
+    assert_int_equal(fetch(other, SOME, SIZE_MAX, CALL_MS).count, SOME);
+    if (extended)
+        extend(world);
+    settle(world->consumer, BATCH, BROKER_DONE);
+    assert_int_equal(fetch(world->consumer, SOME, SIZE_MAX, SHORT_MS).count, 0);
+    settle(world->consumer, 0, BROKER_DONE);
+    settle(other, SOME, BROKER_DONE);
+    broker_close_consumer(other);
+}
+
+static void ended_leases_are_not_worked_on(void **state)
+{
+    stall(*state, true, false);
+}
+
+static void ended_leases_that_nobody_heard_of_are_not_worked_on(void **state)
+{
+    stall(*state, false, false);
+}
+
+static void ended_leases_are_not_extended(void **state)
+{
+    stall(*state, true, true);
+}
+
+static void extended_leases_last(void **state)
+{
+    struct world *world = *state;
+
+    world->group.ack_wait_ms = 1000;
+    declare(world);
+    publish_at_once(world, SOME);
+    assert_int_equal(fetch(world->consumer, BATCH, SIZE_MAX, CALL_MS).count, BATCH);
+    hold_for(world, 2500);
+    settle(world->consumer, BATCH, BROKER_DONE);
+    take_to(world, BATCH, SOME - 1, SIZE_MAX);
+}
+
+static void room_is_left_for_others(void **state)
+{
+    struct world *world = *state;
+
+    world->group.max_in_flight = 2 * BATCH;
+    declare(world);
+    publish_at_once(world, MANY);
+    assert_int_equal(fetch(world->consumer, BATCH, SIZE_MAX, CALL_MS).count, BATCH);
+    hold_for(world, 300);
+    struct broker_consumer *other = open_another(world);
+    assert_int_equal(fetch(other, 100, SIZE_MAX, CALL_MS).count, 100);
+    settle(other, 100, BROKER_DONE);
+    settle(world->consumer, BATCH, BROKER_DONE);
+    broker_close_consumer(other);
+}
+
+static void closing_gives_it_back(void **state)
+{
+    struct world *world = *state;
+
+    declare(world);
+    publish_at_once(world, SOME);
+    assert_int_equal(fetch(world->consumer, BATCH, SIZE_MAX, CALL_MS).count, BATCH);
+    broker_close_consumer(world->consumer);
+    world->consumer = open_another(world);
+    take_to(world, BATCH, SOME - 1, SIZE_MAX);
+}
+
+static void lost_connection_loses_none_of_it(void **state)
+{
+    struct world *world = *state;
+    bool seen[SOME] = {false};
+    size_t left = SOME;
+
+    world->group.ack_wait_ms = 1000;
+    declare(world);
+    publish_at_once(world, SOME);
+    for (int64_t until_ms = now_ms() + 2LL * CALL_MS; left > 0 && now_ms() < until_ms;) {
+        struct broker_batch batch = fetch(world->consumer, BATCH, SIZE_MAX, 200);
+        for (size_t i = 0; i < batch.count; i++) {
+            bool *one = &seen[strtoul(batch.deliveries[i].id, NULL, 10)];
+            left -= !*one;
+            *one = true;
+        }
+        if (left > SOME / 2)
+            command(world, "CLIENT KILL TYPE normal");
+        struct broker_verdict verdicts[BATCH] = {{.action = BROKER_DONE}};
+        struct error err; /* what is not settled comes again */
+        (void)!broker_settle(world->consumer, verdicts, batch.count, CALL_MS, &err);
+    }
+    assert_int_equal(left, 0);
+}
+
+/* Thousands of retries wait for a server that does not answer. */
+static void slow_server_is_not_asked_for_more(void **state)
+{
+    const size_t large = 8000, ahead = 2000;
+    struct world *world = *state;
+    struct error err;
+
+    world->group.max_in_flight = 100000;
+    declare(world);
+    publish_at_once(world, 2 * large);
+    assert_int_equal(fetch(world->consumer, large, SIZE_MAX, CALL_MS).count, large);
+    hold_for(world, 300);
+    server_pause(world->server);
+    settle(world->consumer, large, BROKER_RETRY);
+    assert_int_equal(fetch(world->consumer, ahead, SIZE_MAX, SHORT_MS).count, ahead);
+    settle(world->consumer, ahead, BROKER_DONE);
+    server_resume(world->server);
+    assert_ok(broker_drain_consumer(world->consumer, CALL_MS, &err));
+    assert_int_equal(lag(world).unread + lag(world).in_flight, 2 * large - ahead);
+}
+
 #define WORLD(test) cmocka_unit_test_setup_teardown(test, start_world, end_world)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WORLD(orphan_is_delivered),           WORLD(stale_lease_goes),
-        WORLD(flushed_server_is_told),        WORLD(scripts_may_be_forgotten),
-        WORLD(group_is_recreated_amid_work),  WORLD(read_only_server_is_waited_for),
-        WORLD(full_memory_stops_nothing),     WORLD(server_settings_rule),
-        WORLD(late_reply_is_not_lost),        WORLD(late_reply_is_given_back),
-        WORLD(late_retry_leaves_newer_lease), WORLD(overshoot_is_unread),
-        WORLD(large_batch_is_in_order),       WORLD(cap_holds_in_bulk),
+        WORLD(orphan_is_delivered),
+        WORLD(stale_lease_goes),
+        WORLD(flushed_server_is_told),
+        WORLD(scripts_may_be_forgotten),
+        WORLD(group_is_recreated_amid_work),
+        WORLD(read_only_server_is_waited_for),
+        WORLD(full_memory_stops_nothing),
+        WORLD(server_settings_rule),
+        WORLD(late_reply_is_not_lost),
+        WORLD(late_reply_is_given_back),
+        WORLD(late_retry_leaves_newer_lease),
+        WORLD(overshoot_is_unread),
+        WORLD(large_batch_is_in_order),
+        WORLD(cap_holds_in_bulk),
+        WORLD(lease_of_before_the_clock_was_put_back_ends),
+        WORLD(ended_leases_are_not_worked_on),
+        WORLD(ended_leases_that_nobody_heard_of_are_not_worked_on),
+        WORLD(ended_leases_are_not_extended),
+        WORLD(extended_leases_last),
+        WORLD(room_is_left_for_others),
+        WORLD(closing_gives_it_back),
+        WORLD(lost_connection_loses_none_of_it),
+        WORLD(slow_server_is_not_asked_for_more),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -270,7 +270,83 @@ static void a_group_made_again_has_what_was_in_flight(void **state)
     assert_int_equal(peek(world).count, 4);
 }
 
+static void a_deleted_stream_is_counted_anew(void **state)
+{
+    struct world *world = *state;
+
+    declare(world);
+    publish(world, 100, 1000);
+    command(world, "DEL " KEY);
+    publish(world, 1, 10);
+    assert_int_equal(bytes(world), 10 + 3 + 3); /* the subject, the id */
+}
+
+static void note_weight(void *context, const struct broker_delivery *delivery)
+{
+    *(size_t *)context += delivery->size + strlen(delivery->subject) + strlen(delivery->id);
+}
+
+static void a_large_message_takes_the_place_of_many(void **state)
+{
+    struct world *world = *state;
+    size_t weight = 0;
+    struct error err;
+
+    world->stream.telemetry = true;
+    world->stream.max_bytes = 1000000;
+    declare(world);
+    publish(world, 9000, 100);
+    publish(world, 1, 900000);
+    publish(world, 300, 1000);
+    assert_ok(broker_peek(world->broker, "S", "", SIZE_MAX, note_weight, &weight, CALL_MS, &err));
+    assert_int_equal(bytes(world), weight);
+    assert_in_range(weight, 290000, 1000000);
+}
+
+static unsigned long count_calls(struct world *world, const char *name)
+{
+    AUTO(buffer_free) struct buffer reply = {0};
+    struct error err;
+
+    assert_ok(server_command(world->server, "INFO commandstats", &reply, &err));
+    const char *found = strstr(reply.data, name);
+    assert_non_null(found);
+    return strtoul(found + strlen(name), NULL, 10);
+}
+
+/* Twenty of them in one script would keep everybody waiting. */
+static void large_messages_are_read_one_by_one(void **state)
+{
+    struct world *world = *state;
+
+    world->stream.max_bytes = 100000000;
+    world->group.filter = "s.b";
+    declare(world);
+    publish(world, 20, 900000);
+    command(world, "CONFIG RESETSTAT");
+    assert_int_equal(peek(world).count, 20);
+    assert_in_range(count_calls(world, "cmdstat_xrange:calls="), 20, 60);
+    command(world, "CONFIG RESETSTAT");
+    assert_int_equal(lag(world).unread, 0);
+    assert_in_range(count_calls(world, "cmdstat_xrange:calls="), 20, 60);
+}
+
 /* ---- lag ---- */
+
+static void leases_of_what_is_settled_are_not_counted(void **state)
+{
+    struct world *world = *state;
+    struct broker_lag found;
+
+    declare(world);
+    publish(world, 1, 10);
+    take(world, 1, true);
+    drain(world);
+    command(world, "ZADD " KEY ":lease:g 9000000000000 1-1"); /* killed between its two removals */
+    command(world, "ZADD " KEY ":delay:g 9000000000000 2-2");
+    found = lag(world);
+    assert_int_equal(found.unread + found.in_flight + found.delayed, 0);
+}
 
 static void lag_is_exact_where_the_server_has_none(void **state)
 {
@@ -516,6 +592,10 @@ int main(void)
         CASE(entries_of_others_do_not_spoil_the_count),
         CASE(nothing_is_trimmed_while_a_group_is_missing),
         CASE(a_group_made_again_has_what_was_in_flight),
+        CASE(a_deleted_stream_is_counted_anew),
+        CASE(a_large_message_takes_the_place_of_many),
+        CASE(large_messages_are_read_one_by_one),
+        CASE(leases_of_what_is_settled_are_not_counted),
         CASE(lag_is_exact_where_the_server_has_none),
         CASE(lag_is_exact_after_telemetry_was_dropped),
         CASE(lag_goes_through_a_filter),
