@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define DRAIN_MS 1500
+#define CHANGE_THREADS 2 /* that replay and purge dead letters */
 
 const struct config_field api_settings_table[] = {
     CONFIG_FIELD(struct api_settings, host, "HOST", "127.0.0.1", "address to listen on"),
@@ -40,19 +41,18 @@ struct api {
     struct dead_letters letters;
     struct telemetry *telemetry;
     struct health *health;
-    struct query_pool *pool;
+    struct query_pool *queries, *changes;
     struct http_server *server;
 };
 
 /* Hands an exchange over to the threads that may wait. */
-static void submit(struct api *api, struct http_exchange *exchange, query_work *work, void *context)
+static void submit(struct query_pool *pool, const struct query_job *job)
 {
-    const struct query_job job = {.exchange = exchange, .work = work, .context = context};
     struct error err;
 
-    http_defer(exchange);
-    if (!query_pool_submit(api->pool, &job, &err))
-        http_problem(exchange, &err);
+    http_defer(job->exchange);
+    if (!query_pool_submit(pool, job, &err))
+        http_problem(job->exchange, &err);
 }
 
 static const char *find(const void *exchange, const struct parameter *parameter)
@@ -65,45 +65,49 @@ static void handle_resource(void *context, struct http_exchange *exchange)
 {
     struct arena *arena = http_arena(exchange);
     struct question *question = arena_alloc(arena, sizeof(*question));
+    const struct query_job job = {
+        .exchange = exchange, .work = question_answer, .context = question};
+    struct api *api = context;
     struct error err;
 
     question->resource = http_row(exchange);
     if (question_read(question, find, exchange, clock_wall_ms(clock_system()), arena, &err))
-        submit(context, exchange, question_answer, question);
+        submit(api->queries, &job);
     else
         http_problem(exchange, &err);
 }
 
 /* Threads that wait for an absent broker would be missing for the store's answers. */
-static void submit_for_broker(struct api *api, struct http_exchange *exchange, query_work *work,
-                              void *context)
+static void submit_for_broker(struct api *api, struct query_pool *pool, const struct query_job *job)
 {
     struct error err;
 
     if (health_check(api->health, HEALTH_BROKER, &err)) {
-        submit(api, exchange, work, context);
+        submit(pool, job);
     } else {
         (void)error_set(&err, ERROR_UNAVAILABLE, "the broker is away");
-        http_problem(exchange, &err);
+        http_problem(job->exchange, &err);
     }
 }
 
 static void handle_consumers(void *context, struct http_exchange *exchange)
 {
     struct api *api = context;
+    const struct query_job job = {
+        .exchange = exchange, .work = consumers_answer, .context = api->broker};
 
-    submit_for_broker(api, exchange, consumers_answer, api->broker);
+    submit_for_broker(api, api->queries, &job);
 }
 
 static void handle_dead_letters(void *context, struct http_exchange *exchange)
 {
     const struct dead_letters_action *action = http_row(exchange);
+    struct query_job job = {.exchange = exchange, .work = action->answer};
     struct api *api = context;
     struct error err;
-    void *asked;
 
-    if (action->read(&api->letters, exchange, &asked, &err))
-        submit_for_broker(api, exchange, action->answer, asked);
+    if (action->read(&api->letters, exchange, &job.context, &err))
+        submit_for_broker(api, action->changes ? api->changes : api->queries, &job);
     else if (strcmp(err.reason, DEAD_LETTERS_EMPTY_FILTER) == 0)
         http_problem_status(exchange, 400, &err);
     else
@@ -164,13 +168,15 @@ static const struct http_check checks[] = {
 static bool start(struct api *api, const struct api_settings *settings, struct error *err)
 {
     const struct broker_options broker = {.name = "api", .observe = telemetry_observe};
-    const struct query_pool_options pool = {
+    const struct query_pool_options queries = {
         .database_url = settings->database_url,
         .threads = settings->query_threads,
         .queue_max = settings->query_queue,
         .timeout_ms = settings->query_timeout_ms - settings->query_timeout_ms / 10,
         .metrics = api->metrics,
     };
+    const struct query_pool_options changes = {
+        .threads = CHANGE_THREADS, .queue_max = settings->query_queue, .metrics = api->metrics};
     const struct http_options http = {
         .service = "api",
         .host = settings->host,
@@ -187,7 +193,8 @@ static bool start(struct api *api, const struct api_settings *settings, struct e
     api->letters.broker = api->broker;
     api->telemetry = telemetry_new(api->metrics, api->broker);
     return health_open(&api->health, api->broker, settings->database_url, err) &&
-           query_pool_start(&api->pool, &pool, err) &&
+           query_pool_start(&api->queries, &queries, err) &&
+           query_pool_start(&api->changes, &changes, err) &&
            http_start(&api->server, &http, routes, api, err);
 }
 
@@ -221,10 +228,12 @@ void api_stop(struct api *api)
     if (api->server != NULL) {
         http_unready(api->server);
         atomic_store(&api->letters.stopping, true);
-        query_pool_stop(api->pool, DRAIN_MS);
+        query_pool_stop(api->changes, 0); /* what runs ends its slice */
+        query_pool_stop(api->queries, DRAIN_MS);
         http_stop(api->server);
     }
-    query_pool_free(api->pool);
+    query_pool_free(api->changes);
+    query_pool_free(api->queries);
     health_close(api->health);
     telemetry_free(api->telemetry);
     broker_close(api->broker);

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "broker/dead_letter.h"
 
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #define SLICE_MIN_MS 100  /* with less there is no use in beginning */
 #define MARGIN_MIN_MS 200 /* of the deadline, for the answer */
 #define NAME_MAX_BYTES 128
+#define SHOWN_MAX_BYTES 64 /* of a name that is not known */
 
 /* One request. */
 struct asked {
@@ -116,18 +118,41 @@ static bool known(const struct parameter *table, const char *name)
     return table->name != NULL;
 }
 
+/* A name that is long, or no text, is not repeated: the answer stays text. */
+static bool refuse_name(const char *name, struct error *err)
+{
+    char pointer[sizeof(err->pointer)];
+    size_t size = strlen(name);
+
+    if (size > SHOWN_MAX_BYTES || !utf8_is_valid(name, size))
+        return error_input(err, "unknown_parameter", "/query", "there is no such parameter");
+    (void)snprintf(pointer, sizeof(pointer), "/query/%s", name);
+    return error_input(err, "unknown_parameter", pointer, "there is no parameter '%s'", name);
+}
+
 static bool refuse_unknown(const struct parameter *table, const struct http_exchange *exchange,
                            struct error *err)
 {
-    char pointer[sizeof(err->pointer)];
     const char *name;
 
-    for (size_t i = 0; (name = http_query_name(exchange, i)) != NULL; i++) {
-        if (known(table, name))
+    for (size_t i = 0; (name = http_query_name(exchange, i)) != NULL; i++)
+        if (!known(table, name))
+            return refuse_name(name, err);
+    return true;
+}
+
+/* Who removes has a value for what he names: a filter that came out empty would mean more. */
+static bool refuse_empty(const struct parameter *table, const struct http_exchange *exchange,
+                         struct error *err)
+{
+    char pointer[sizeof(err->pointer)];
+
+    for (; table->name != NULL; table++) {
+        const char *text = http_query(exchange, table->name);
+        if (text == NULL || *text)
             continue;
-        (void)snprintf(pointer, sizeof(pointer), "/query/%.64s", name);
-        return error_input(err, "unknown_parameter", pointer, "there is no parameter '%.64s'",
-                           name);
+        (void)snprintf(pointer, sizeof(pointer), "/query/%s", table->name);
+        return error_input(err, JSON_RANGE, pointer, "%s is empty", table->name);
     }
     return true;
 }
@@ -240,9 +265,11 @@ static bool read_purge(struct dead_letters *letters, struct http_exchange *excha
     *out = asked;
     if (!read_filter(purge_parameters, &work_cursor, exchange, asked, err))
         return false;
-    return !dead_filter_is_empty(&asked->filter) ||
-           error_input(err, DEAD_LETTERS_EMPTY_FILTER, "",
-                       "say which dead letters are meant: stream, consumer, reason, id, from, to");
+    if (dead_filter_is_empty(&asked->filter))
+        return error_input(
+            err, DEAD_LETTERS_EMPTY_FILTER, "",
+            "say which dead letters are meant: stream, consumer, reason, id, from, to");
+    return refuse_empty(purge_parameters, exchange, err);
 }
 
 static bool read_order(struct http_exchange *exchange, struct order *out, struct error *err)
@@ -482,7 +509,8 @@ static bool answer_purge(void *context, struct http_exchange *exchange, struct s
     return true;
 }
 
-const struct dead_letters_action dead_letters_list = {read_list, answer_list};
-const struct dead_letters_action dead_letters_one = {read_one, answer_one};
-const struct dead_letters_action dead_letters_replay = {read_replay, answer_replay};
-const struct dead_letters_action dead_letters_purge = {read_purge, answer_purge};
+const struct dead_letters_action dead_letters_list = {read_list, answer_list, .changes = false};
+const struct dead_letters_action dead_letters_one = {read_one, answer_one, .changes = false};
+const struct dead_letters_action dead_letters_replay = {read_replay, answer_replay,
+                                                        .changes = true};
+const struct dead_letters_action dead_letters_purge = {read_purge, answer_purge, .changes = true};

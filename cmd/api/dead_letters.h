@@ -15,9 +15,11 @@
  * filter: without one it is 400, "empty_filter".
  *
  * A query parameter that is not known is refused, since a filter that was misspelt would mean more
- * than was meant.
+ * than was meant; so is, where letters are removed, one without a value.
  *
- * Threads  read on the server's threads (it does not wait), answered on the query pool's.
+ * Threads  read on the server's threads (it does not wait), answered on those of a query pool;
+ *          what changes letters has a pool of its own, so that replays that take their time are
+ *          not in the way of queries.
  */
 #ifndef API_DEAD_LETTERS_H
 #define API_DEAD_LETTERS_H
@@ -40,6 +42,7 @@ struct dead_letters_action {
     bool (*read)(struct dead_letters *letters, struct http_exchange *exchange, void **out,
                  struct error *err);
     query_work *answer;
+    bool changes; /* and may take all of the request's time */
 };
 
 extern const struct dead_letters_action dead_letters_list, dead_letters_one, dead_letters_replay,

@@ -66,6 +66,7 @@ static const char *const told[ERROR_CODES] = {
     [ERROR_FULL] = "too much is asked at once",
     [ERROR_TIMEOUT] = "the answer was not found in time",
     [ERROR_UNAVAILABLE] = "what the answer needs is away",
+    [ERROR_UNKNOWN] = "what the answer needs is away",
     [ERROR_CLOSED] = "the service is stopping",
 };
 
@@ -139,7 +140,8 @@ static bool start_workers(struct query_pool *pool, const struct query_pool_optio
         struct worker *worker = &pool->workers[i];
 
         worker->pool = pool;
-        if (!store_open(&worker->store, options->database_url, &store, err))
+        if (options->database_url &&
+            !store_open(&worker->store, options->database_url, &store, err))
             return false;
         worker->started = pthread_create(&worker->thread, NULL, work, worker) == 0;
         if (!worker->started)

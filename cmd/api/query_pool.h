@@ -1,6 +1,6 @@
 /*
- * query_pool: the threads that may wait for the database, so that those of the HTTP server never
- * do.
+ * query_pool: threads that may wait for the database and the broker, so that those of the HTTP
+ * server never do.
  *
  * A request is handed over with the work that makes its answer. Each thread has its own connection;
  * what all threads are too busy for waits in a queue of limited length. A request whose deadline
@@ -35,7 +35,7 @@ struct query_job {
 };
 
 struct query_pool_options {
-    const char *database_url;
+    const char *database_url; /* NULL: the work needs no store, and gets NULL */
     int threads;
     int queue_max;
     int timeout_ms;          /* of one statement */

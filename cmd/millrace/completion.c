@@ -101,7 +101,7 @@ static const char *literal_argument(const struct command *row)
 
 static void print_group(const char *first)
 {
-    printf("    '%s') words='", first);
+    printf("    '%s' | 'help %s') words='", first, first);
     print_words_after(first);
     printf("' ;;\n");
 }
@@ -138,7 +138,8 @@ int run_completion(const struct command_context *context)
            "        case $word in\n"
            "        ");
     print_swallowing();
-    printf(") skip=$word ;;\n"
+    /* Readline ends a word at a colon and an @, so that a URL is several. */
+    printf(" | : | @) skip=$word ;;\n"
            "        -* | =) ;;\n"
            "        *) [ -n \"$skip\" ] || typed+=${typed:+ }$word; skip='' ;;\n"
            "        esac\n"

@@ -4,6 +4,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "broker/dead_letter.h"
 #include "resilience/backoff.h"
 
 #include <pthread.h>
@@ -173,7 +174,30 @@ static bool look_after(struct keeper *keeper, const struct topic *topic, struct 
            (is_stopping(keeper) || show_lag(keeper, topic, err));
 }
 
-/* A stream that cannot be trimmed now is trimmed next time; what is gone is made again. */
+static void ignore(void *context, const struct broker_delivery *letter)
+{
+    (void)context;
+    (void)letter;
+}
+
+/* Whether it is there; without it what cannot be stored is delivered again and again. */
+static bool look_at_dead(struct keeper *keeper, struct error *err)
+{
+    return broker_peek(keeper->options.broker, DEAD_STREAM, "", 1, ignore, NULL, BROKER_TIMEOUT_MS,
+                       err);
+}
+
+/* What is gone is made again. */
+static void mend(struct keeper *keeper, const char *stream, struct error *err)
+{
+    if (err->code == ERROR_NOT_FOUND)
+        (void)!topology_declare(keeper->options.broker, keeper->options.topology, err);
+    else
+        log_debug("could not look after a stream", log_text("stream", stream),
+                  log_text("error", err->message));
+}
+
+/* A stream that cannot be trimmed now is trimmed next time. */
 static void trim(struct keeper *keeper)
 {
     struct error err;
@@ -181,14 +205,11 @@ static void trim(struct keeper *keeper)
     for (size_t i = 0; i < keeper->options.chore_count && !is_stopping(keeper); i++) {
         const struct topic *topic = keeper->options.chores[i].topic;
 
-        if (look_after(keeper, topic, &err))
-            continue;
-        if (err.code == ERROR_NOT_FOUND)
-            (void)!topology_declare(keeper->options.broker, keeper->options.topology, &err);
-        else
-            log_debug("could not look after a stream", log_text("stream", topic->stream),
-                      log_text("error", err.message));
+        if (!look_after(keeper, topic, &err))
+            mend(keeper, topic->stream, &err);
     }
+    if (!is_stopping(keeper) && !look_at_dead(keeper, &err))
+        mend(keeper, DEAD_STREAM, &err);
 }
 
 static bool is_due(int64_t *last_ms, int64_t every_ms)

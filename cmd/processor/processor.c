@@ -170,9 +170,9 @@ static void halt(struct processor *processor)
 /* So often that no lease ends unseen. */
 static int keep_ms(const struct processor *processor)
 {
-    int tenth_ms = processor->settings->topology.ack_wait_ms / 10;
+    int64_t tenth_ms = processor->settings->topology.ack_wait_ms / 10;
 
-    return tenth_ms < 1000 ? tenth_ms : 1000;
+    return tenth_ms < 1000 ? (int)tenth_ms : 1000;
 }
 
 bool processor_run(struct processor *processor, struct error *err)

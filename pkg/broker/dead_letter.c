@@ -57,9 +57,9 @@ struct dead_origin dead_letter_origin(const struct broker_delivery *delivery)
     struct dead_origin told = dead_letter_told(delivery);
 
     return told.sequence[0] ? told
-                        : (struct dead_origin){.id = delivery->id,
-                                               .sequence = delivery->sequence,
-                                               .stored_ms = delivery->stored_ms};
+                            : (struct dead_origin){.id = delivery->id,
+                                                   .sequence = delivery->sequence,
+                                                   .stored_ms = delivery->stored_ms};
 }
 
 /* A copy that can be a header's value: on one line and not longer than makes sense. */

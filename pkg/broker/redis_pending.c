@@ -47,8 +47,9 @@ static char *put_text(char *at, const char *text)
 static char *put_number(char *at, size_t value)
 {
     char digits[20];
+    size_t size = decimal(digits, value);
 
-    return put_argument(at, digits, decimal(digits, value));
+    return put_argument(at, digits, size);
 }
 
 static size_t text_bytes(const struct broker_message *message)

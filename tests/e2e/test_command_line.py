@@ -216,6 +216,16 @@ def test_an_output_that_takes_nothing_is_an_error(stack):
     assert done.returncode == WRONG and b"could not be written" in done.stderr
 
 
+@pytest.mark.parametrize("closed, arguments, says", [
+    (0, ["send", "logs.cli"], b"read the input"), (1, ["streams"], b"could not be written"),
+    (2, ["streams"], b""),
+])
+def test_a_stream_that_is_closed_is_no_socket(stack, closed, arguments, says):
+    done = subprocess.run(["sh", "-c", 'exec "$@" %d>&-' % closed, "sh", BIN / "millrace", *arguments],
+                          env=environment(stack), stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
+    assert done.returncode == (DONE if closed == 2 else WRONG) and says in done.stderr
+
+
 @pytest.mark.parametrize("arguments, code, says", [
     (["nobody.>"], ABSENT, "no stream has the subject"),
     (["logs..x"], REFUSED, "not a subject pattern"),

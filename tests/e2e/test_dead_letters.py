@@ -125,6 +125,14 @@ def test_a_line_of_a_bulk_body_is_replayed_without_its_neighbours(dead):
     assert letters(dead) == []
 
 
+def test_a_dead_stream_that_vanished_is_made_again(dead):
+    with dead.wire() as wire:
+        wire.delete_stream("DEAD")
+    assert letters(dead) == []
+    send_raw(dead, "logs.raw", b"no JSON")
+    wait_for_letters(dead, 1, seconds=30)
+
+
 def test_an_undecodable_message_is_one_letter_until_it_is_purged(dead):
     before = dead.post("/logs", {"message": "before"}).json()["id"]
     no_text = b'"\xff\xfe is no text"'
@@ -252,6 +260,7 @@ def test_a_replay_of_what_is_stored_stores_nothing(new_stack, lines):
     ("GET", "/dead-letters?stream=%s" % ("x" * 129), None, 422, "out_of_range", "/query/stream"),
     ("GET", "/dead-letters?reason=%ff", None, 400, "invalid_utf8", "/query/reason"),
     ("GET", "/dead-letters?steam=LOGS", None, 422, "unknown_parameter", "/query/steam"),
+    ("GET", "/dead-letters?%ff=1", None, 422, "unknown_parameter", "/query"),
     ("GET", "/dead-letters/999999999", None, 404, "not_found", None),
     ("GET", "/dead-letters/nothing", None, 404, "not_found", None),
     ("GET", "/dead-letters/-", None, 404, "not_found", None),
@@ -260,6 +269,8 @@ def test_a_replay_of_what_is_stored_stores_nothing(new_stack, lines):
     ("DELETE", "/dead-letters?stream=", None, 400, "empty_filter", None),
     ("DELETE", "/dead-letters?max=5", None, 400, "empty_filter", None),
     ("DELETE", "/dead-letters?reasn=x&stream=LOGS", None, 422, "unknown_parameter", "/query/reasn"),
+    ("DELETE", "/dead-letters?stream=LOGS&reason=", None, 422, "out_of_range", "/query/reason"),
+    ("DELETE", "/dead-letters?stream=LOGS&dry_run=", None, 422, "out_of_range", "/query/dry_run"),
     ("DELETE", "/dead-letters?stream=LOGS&max=0", None, 422, "out_of_range", "/query/max"),
     ("DELETE", "/dead-letters?stream=LOGS&dry_run=maybe", None, 422, "out_of_range", "/query/dry_run"),
     ("DELETE", "/dead-letters/1", None, 405, None, None),

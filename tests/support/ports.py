@@ -65,10 +65,20 @@ def remembered(path):
         return {}
 
 
+def given(name):
+    """The port that the environment asks for; None when it does not."""
+    port = os.environ.get(name)
+    if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        sys.exit("dev: %s='%s': want a port from 1 to 65535" % (name, port))
+    return port or None
+
+
 def choose(names, known, check):
     chosen = {}
     for name, preferred in names:
-        port = os.environ.get(name) or known.get(name)
+        port = given(name) or known.get(name)
+        if port in chosen.values():
+            sys.exit("dev: %s=%s: another one has this port" % (name, port))
         if port is None:
             taken = {int(p) for p in (*known.values(), *chosen.values())}
             port = preferred if is_free(int(preferred)) and int(preferred) not in taken else free_ports(1)[0]

@@ -60,8 +60,8 @@ class Redis:
 
     def stream_of(self, subject):
         for name in self.call("SMEMBERS", "millrace:streams"):
-            pattern = self.call("HGET", key(name.decode(), ":meta"), "subjects").decode()
-            if subject.startswith(pattern.rstrip(">")):
+            pattern = self.call("HGET", key(name.decode(), ":meta"), "subjects")  # None: it has vanished
+            if pattern and subject.startswith(pattern.decode().rstrip(">")):
                 return name.decode()
         raise RedisError("no stream takes %s" % subject)
 

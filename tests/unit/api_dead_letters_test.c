@@ -135,6 +135,11 @@ static const struct row {
     {"a page is limited", "GET", "/dead-letters?limit=501", "", 422, "\"/query/limit\"", 4},
     {"an unknown parameter is refused", "GET", "/dead-letters?steam=LOGS", "", 422,
      "\"code\":\"unknown_parameter\"", 4},
+    {"an unknown name that is no text is not repeated", "GET", "/dead-letters?%ff=1", "", 422,
+     "\"/query\",\"detail\":\"there is no such parameter\"", 4},
+    {"a long unknown name is not repeated", "GET",
+     "/dead-letters?aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa=1", "", 422,
+     "there is no such parameter", 4},
     {"a parameter of another route is unknown", "GET", "/dead-letters?id=1", "", 422,
      "\"/query/id\"", 4},
     {"a time without a zone is refused", "GET", "/dead-letters?from=2026-01-01T00:00:00", "", 422,
@@ -197,6 +202,10 @@ static const struct row {
      "\"code\":\"empty_filter\"", 4},
     {"a misspelt filter is not an empty one", "DELETE", "/dead-letters?stream=LOGS&reasn=red", "",
      422, "\"/query/reasn\"", 4},
+    {"a filter that came out empty is no filter", "DELETE", "/dead-letters?stream=LOGS&reason=", "",
+     422, "\"/query/reason\"", 4},
+    {"a dry run without a value is not a real one", "DELETE",
+     "/dead-letters?stream=LOGS&dry_run=", "", 422, "\"/query/dry_run\"", 4},
     {"nothing to purge", "DELETE", "/dead-letters?reason=green", "", 200,
      "{\"matched\":0,\"removed\":0,\"next\":null}", 4},
 };
@@ -265,6 +274,36 @@ static void a_limited_replay_answers_in_time(void **state)
     expect(client, "\"next\":\"");
 }
 
+/* More of them than threads that replay. The scene's one query thread stays free. */
+static void replays_that_take_long_are_not_in_the_way(void **state)
+{
+    static const char replay[] = "POST /dead-letters/replay HTTP/1.1\r\nHost: x\r\n"
+                                 "Content-Length: 16\r\n\r\n{\"per_second\":1}";
+    struct scene *scene = *state;
+    struct client *clients[4];
+
+    for (int i = 0; i < 40; i++)
+        bury(scene, "LOGS", "slow", NULL);
+    for (size_t i = 0; i < ARRAY_LEN(clients); i++) {
+        clients[i] = client_open(api_port(scene->api));
+        client_send(clients[i], replay);
+    }
+    AUTO(client_close) struct client *client = client_open(api_port(scene->api));
+    int64_t begun_ms = clock_steady_ms(clock_system());
+    do
+        assert_int_equal(ask(client, "GET", "/metrics", ""), 200);
+    while (strstr(client->body, "query_pool_waiting 0") &&
+           clock_steady_ms(clock_system()) - begun_ms < WAIT_MS);
+    begun_ms = clock_steady_ms(clock_system());
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(ask(client, "GET", "/dead-letters?limit=1", ""), 200);
+    int64_t taken_ms = clock_steady_ms(clock_system()) - begun_ms;
+    if (taken_ms >= 1000)
+        fail_msg("5 answers took %lld ms", (long long)taken_ms);
+    for (size_t i = 0; i < ARRAY_LEN(clients); i++)
+        client_close(clients[i]);
+}
+
 static void an_absent_broker_is_503(void **state)
 {
     static const char *const asked[][3] = {{"GET", "/dead-letters", ""},
@@ -289,6 +328,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(cursors_go_on, scene_start, scene_end),
         cmocka_unit_test_setup_teardown(a_limited_replay_answers_in_time, scene_start, scene_end),
+        cmocka_unit_test_setup_teardown(replays_that_take_long_are_not_in_the_way, scene_start,
+                                        scene_end),
         cmocka_unit_test_setup_teardown(an_absent_broker_is_503, scene_start, scene_end),
     };
 

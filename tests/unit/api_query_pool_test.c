@@ -153,6 +153,7 @@ static const struct failures {
 } failures[] = {
     {"not found is told as it is", ERROR_NOT_FOUND, 404, "connect to db.internal"},
     {"what is away is not named", ERROR_UNAVAILABLE, 503, "\"what the answer needs is away\""},
+    {"what did not answer is away", ERROR_UNKNOWN, 503, "\"what the answer needs is away\""},
     {"what is late is not named", ERROR_TIMEOUT, 504, "\"the answer was not found in time\""},
     {"a bug is not shown", ERROR_INTERNAL, 500, "\"the service failed\""},
     {"what the store cannot take is a bug", ERROR_INVALID, 500, "\"the service failed\""},

@@ -331,6 +331,9 @@ static const struct completed {
     {"a consumer's name", "lag --consumer processor-r", "processor-readings"},
     {"a word to type", "completion b", "bash"},
     {"help of a command", "help do", "doctor"},
+    {"help of the second word", "help dead sh", "show"},
+    {"a command behind a URL", "--broker nats : //me : pw @ host : 4222 la", "lag"},
+    {"a second word behind a URL", "-b nats : //x dead l", "list"},
 };
 
 static void completes(void **state)

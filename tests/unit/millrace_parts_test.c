@@ -68,6 +68,10 @@ static const struct clean {
     {"an escape", "\033]0;x\a", "\\x1b]0;x\\x07"},
     {"an escape in one character", "\xc2\x9bx", "\\x9bx"},
     {"DEL", "\x7f", "\\x7f"},
+    {"a change of direction", "a\u202eb\u2066c", "a\\u202eb\\u2066c"},
+    {"a line end in one character", "a\u2028b", "a\\u2028b"},
+    {"characters beside them stay", "\u00a0\u2027\u202f\u2065\u206a",
+     "\u00a0\u2027\u202f\u2065\u206a"},
     {"what is not UTF-8", "a\xff\xc3", "a\\xff\\xc3"},
 };
 

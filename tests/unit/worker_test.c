@@ -148,7 +148,8 @@ static size_t fetch_elsewhere(const struct scene *scene, int timeout_ms)
 
     assert_ok(broker_open_consumer(&consumer, scene->broker, &scene->group, &err));
     for (int waited_ms = 0; waited_ms < timeout_ms && !batch.count; waited_ms += KEEP_MS) {
-        assert_ok(broker_fetch(consumer, 500, SIZE_MAX, KEEP_MS, &batch, &err));
+        bool fetched = broker_fetch(consumer, 500, SIZE_MAX, KEEP_MS, &batch, &err);
+        assert_true(fetched);
         worker_keep(scene->worker);
     }
     return batch.count;
