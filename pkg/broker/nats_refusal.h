@@ -11,7 +11,7 @@
 #define NATS_NO_CONSUMER "consumer_not_found"
 #define NATS_NO_STREAM "stream_not_found"
 #define NATS_NO_MESSAGE "message_not_found"
-#define NATS_STORE_FAILED "store_failed"
+#define NATS_STORE_FAILED "stream_full" /* what 10077 nearly always means */
 
 struct nats_refusal {
     int number; /* err_code */

@@ -237,6 +237,7 @@ def test_a_full_stream_is_503_and_not_a_loss(new_stack):
             break
         accepted.append(answer.json()["id"])
     assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0, answer.text
+    assert answer.json()["code"] == "stream_full"
     assert len(accepted) >= 10
     stack.processor.start().wait_ready()
     until(lambda: stack.post("/logs", {"message": "there is room again"}).status_code == 201, 30,
