@@ -9,6 +9,7 @@
  * nats_bucket.c     state as a key-value bucket                     nats_remove.c   single messages
  * nats_state.c      get, put, delete                                nats_examine.c  the server
  * nats_watch.c      watches                                         nats_known.c    what they told
+ * nats_connection.c connects, for ever                              nats_subscription.c
  *
  * The library's own JetStream calls are not used: its fetch waits out partial batches and, before
  * 3.9, can write past its buffer; its publish costs three times the CPU; its topology calls reset
@@ -21,15 +22,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define OPEN_MS 1000 /* for connecting; then it goes on in the background */
+
 static void nats_close(struct broker *base)
 {
     struct nats_broker *broker = nats_broker_of(base);
+    struct nats_connection *const connections[] = {&broker->quick, &broker->bulk, &broker->pull,
+                                                   &broker->settle};
 
     nats_publisher_stop(broker->publisher);
-    nats_connection_close(&broker->quick);
-    nats_connection_close(&broker->bulk);
-    nats_connection_close(&broker->pull);
-    nats_connection_close(&broker->settle);
+    for (size_t i = 0; i < ARRAY_LEN(connections); i++)
+        nats_connection_forsake(connections[i]);
+    for (size_t i = 0; i < ARRAY_LEN(connections); i++)
+        nats_connection_close(connections[i]);
     nats_publisher_free(broker->publisher);
     pthread_mutex_destroy(&broker->denials.lock);
     free(broker->url);
@@ -48,13 +53,19 @@ static bool connect_one(struct nats_broker *broker, struct nats_connection *conn
     return nats_connection_open(connection, &settings, err);
 }
 
+/* They connect at the same time. */
 static bool connect_all(struct nats_broker *broker, const char *url, struct error *err)
 {
+    int64_t until_ms = nats_now_ms() + OPEN_MS;
     bool pull = connect_one(broker, &broker->pull, url, true, err);
     bool settle = pull && connect_one(broker, &broker->settle, url, false, err);
     bool quick = settle && connect_one(broker, &broker->quick, url, true, err);
+    bool bulk = quick && connect_one(broker, &broker->bulk, url, false, err);
 
-    return quick && connect_one(broker, &broker->bulk, url, false, err);
+    return bulk && nats_connection_await(&broker->pull, until_ms, err) &&
+           nats_connection_await(&broker->settle, until_ms, err) &&
+           nats_connection_await(&broker->quick, until_ms, err) &&
+           nats_connection_await(&broker->bulk, until_ms, err);
 }
 
 static bool nats_open(struct broker **out, const char *url, const struct broker_options *options,

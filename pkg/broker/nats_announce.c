@@ -168,10 +168,10 @@ static void *teller(void *context)
 /* ---- life ---- */
 
 /* The server answers the flush when it knows of the subscription, and after a refusal of it. */
-static bool subscribe(struct listener *listener, const char *pattern, struct error *err)
+static bool subscribe(struct listener *listener, const char *pattern, int64_t until_ms,
+                      struct error *err)
 {
     struct nats_connection *connection = &listener->connection;
-    int64_t until_ms = nats_now_ms() + LISTEN_MS;
     const char *text = NULL;
 
     if (!nats_connection_wait(connection, until_ms))
@@ -192,13 +192,15 @@ static bool start(struct listener *listener, struct nats_broker *broker, const c
 {
     struct nats_settings settings = {
         .url = broker->url, .name = broker->base.options.name, .at_once = true};
+    int64_t until_ms = nats_now_ms() + LISTEN_MS;
 
-    if (!nats_connection_open(&listener->connection, &settings, err))
+    if (!nats_connection_open(&listener->connection, &settings, err) ||
+        !nats_connection_await(&listener->connection, until_ms, err))
         return false;
     pthread_mutex_lock(&listener->lock);
     listener->open = true;
     pthread_mutex_unlock(&listener->lock);
-    if (!subscribe(listener, pattern, err))
+    if (!subscribe(listener, pattern, until_ms, err))
         return false;
     if (pthread_create(&listener->teller, NULL, teller, listener) != 0)
         return error_set(err, ERROR_UNAVAILABLE, "no thread to be had");

@@ -1,5 +1,6 @@
 #include "broker/nats_driver.h"
 
+#include "base/memory.h"
 #include "resilience/backoff.h"
 
 #include <inttypes.h>
@@ -115,4 +116,52 @@ bool nats_api_pages(struct nats_broker *broker, const struct nats_pages *pages, 
         if (count <= 0 || offset >= document_int(page, "total", 0))
             return true;
     }
+}
+
+/* Names are noted before they are asked for: a page is not held while requests are sent. */
+struct roll {
+    const char *list;
+    char **names;
+    size_t count;
+};
+
+static void note_name(void *context, const struct document *page, int i)
+{
+    struct roll *roll = context;
+    char path[64];
+
+    snprintf(path, sizeof(path), "%s.%d", roll->list, i);
+    const char *name = document_text(page, path);
+    if (!name)
+        return;
+    roll->names = memory_resize(roll->names, (roll->count + 1) * sizeof(*roll->names));
+    roll->names[roll->count++] = memory_text(name);
+}
+
+static bool show_thing(struct nats_broker *broker, const struct nats_things *things,
+                       const char *name, int64_t until_ms, struct error *err)
+{
+    AUTO(document_free) struct document *info = NULL;
+    char subject[SUBJECT_SIZE];
+
+    snprintf(subject, sizeof(subject), "%s%s", things->info, name);
+    if (!nats_api(broker, subject, "", until_ms, &info, err))
+        return err->code == ERROR_NOT_FOUND;
+    return things->each(things->context, info, err);
+}
+
+bool nats_api_each(struct nats_broker *broker, const struct nats_things *things, int64_t until_ms,
+                   struct error *err)
+{
+    struct roll roll = {.list = things->list};
+    const struct nats_pages pages = {
+        .subject = things->names, .list = things->list, .each = note_name, .context = &roll};
+
+    bool shown = nats_api_pages(broker, &pages, until_ms, err);
+    for (size_t i = 0; shown && i < roll.count; i++)
+        shown = show_thing(broker, things, roll.names[i], until_ms, err);
+    for (size_t i = 0; i < roll.count; i++)
+        free(roll.names[i]);
+    free(roll.names);
+    return shown;
 }

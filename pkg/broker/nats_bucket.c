@@ -1,6 +1,7 @@
 #include "broker/nats_bucket.h"
 
 #include "broker/checks.h"
+#include "broker/dead_letter.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -34,25 +35,17 @@ bool nats_bucket_is_deletion(const char *operation, const char *marker)
 
 /* ---- making it ---- */
 
-static void add_replicas(void *context, const struct document *page, int i)
-{
-    int64_t *most = context;
-    char path[64];
-
-    snprintf(path, sizeof(path), "streams.%d.config.num_replicas", i);
-    int64_t replicas = document_int(page, path, 1);
-    *most = replicas > *most ? replicas : *most;
-}
-
-/* As replicated as the other streams are: who wanted three of each wants three of these. */
+/* As replicated as dead letters are: who wanted three of each message wants three of these. */
 static bool choose_replicas(struct nats_broker *broker, int64_t until_ms, int64_t *out,
                             struct error *err)
 {
-    const struct nats_pages streams = {
-        .subject = "STREAM.LIST", .list = "streams", .each = add_replicas, .context = out};
+    AUTO(document_free) struct document *dead = NULL;
 
     *out = 1;
-    return nats_api_pages(broker, &streams, until_ms, err);
+    if (!nats_api(broker, "STREAM.INFO." DEAD_STREAM, "", until_ms, &dead, err))
+        return err->code == ERROR_NOT_FOUND;
+    *out = document_int(dead, "config.num_replicas", 1);
+    return true;
 }
 
 static struct document *bucket_document(const char *bucket, int64_t replicas)

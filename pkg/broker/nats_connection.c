@@ -14,7 +14,6 @@
 #define RECONNECT_JITTER_MS 500
 #define WRITE_MS 3000
 #define CLOSE_MS 5000
-#define PASS_MS 50
 #define MAX_PAYLOAD 1048576 /* until a server tells its own */
 
 void nats_condition_init(pthread_cond_t *condition)
@@ -77,14 +76,23 @@ static void denials_clear(struct nats_denials *denials)
     pthread_mutex_unlock(&denials->lock);
 }
 
-static void set_connected(struct nats_connection *connection, bool connected)
+/* The lock is held. */
+static void show_connected(struct nats_connection *connection)
 {
-    pthread_mutex_lock(&connection->lock);
+    bool connected = connection->up && connection->handle;
+
     atomic_store(&connection->connected, connected);
-    pthread_cond_broadcast(&connection->changed);
-    pthread_mutex_unlock(&connection->lock);
     if (connection->reports)
         atomic_store(&connection->broker->counters.connected, connected);
+    pthread_cond_broadcast(&connection->changed);
+}
+
+static void set_up(struct nats_connection *connection, bool up)
+{
+    pthread_mutex_lock(&connection->lock);
+    connection->up = up;
+    show_connected(connection);
+    pthread_mutex_unlock(&connection->lock);
 }
 
 static void learn_limits(struct nats_connection *connection, natsConnection *handle)
@@ -100,9 +108,17 @@ static void on_disconnected(natsConnection *handle, void *context)
     struct nats_connection *connection = context;
 
     (void)handle;
-    set_connected(connection, false);
+    set_up(connection, false);
     if (connection->reports && !atomic_load(&connection->closing))
         broker_observe(connection->broker, BROKER_DISCONNECTED, "the connection is lost");
+}
+
+static void tell_back(struct nats_connection *connection, const char *words)
+{
+    if (connection->restored)
+        connection->restored(connection->context);
+    if (connection->reports && !atomic_load(&connection->closing))
+        broker_observe(connection->broker, BROKER_RECONNECTED, words);
 }
 
 /* The permissions may be other ones now: what was denied is tried, and told, again. */
@@ -113,27 +129,10 @@ static void on_reconnected(natsConnection *handle, void *context)
     learn_limits(connection, handle);
     denials_clear(connection->denials);
     atomic_fetch_add(&connection->epoch, 1);
-    set_connected(connection, true);
-    if (connection->restored)
-        connection->restored(connection->context);
-    if (!connection->reports)
-        return;
-    atomic_fetch_add(&connection->broker->counters.reconnects, 1);
-    broker_observe(connection->broker, BROKER_RECONNECTED, "the connection is back");
-}
-
-/* The first connection came late; whoever waited for it goes on as after a reconnect. */
-static void on_connected(natsConnection *handle, void *context)
-{
-    struct nats_connection *connection = context;
-
-    learn_limits(connection, handle);
-    atomic_fetch_add(&connection->epoch, 1);
-    set_connected(connection, natsConnection_Status(handle) == NATS_CONN_STATUS_CONNECTED);
-    if (connection->restored)
-        connection->restored(connection->context);
-    if (connection->reports && nats_connection_ready(connection))
-        broker_observe(connection->broker, BROKER_RECONNECTED, "connected");
+    set_up(connection, true);
+    if (connection->reports)
+        atomic_fetch_add(&connection->broker->counters.reconnects, 1);
+    tell_back(connection, "the connection is back");
 }
 
 static void on_closed(natsConnection *handle, void *context)
@@ -142,9 +141,9 @@ static void on_closed(natsConnection *handle, void *context)
 
     (void)handle;
     pthread_mutex_lock(&connection->lock);
-    atomic_store(&connection->connected, false);
+    connection->up = false;
     connection->closed = true;
-    pthread_cond_broadcast(&connection->changed);
+    show_connected(connection);
     pthread_mutex_unlock(&connection->lock);
 }
 
@@ -198,11 +197,7 @@ static natsStatus set_events(natsOptions *options, struct nats_connection *conne
         status = natsOptions_SetDisconnectedCB(options, on_disconnected, connection);
     if (status == NATS_OK)
         status = natsOptions_SetReconnectedCB(options, on_reconnected, connection);
-    if (status == NATS_OK)
-        status = natsOptions_SetClosedCB(options, on_closed, connection);
-    return status == NATS_OK
-               ? natsOptions_SetRetryOnFailedConnect(options, true, on_connected, connection)
-               : status;
+    return status == NATS_OK ? natsOptions_SetClosedCB(options, on_closed, connection) : status;
 }
 
 /* "nats://one:4222,two:4222"; natsOptions_SetURL would take it for one address. */
@@ -220,51 +215,166 @@ static natsStatus set_addresses(natsOptions *options, const char *url)
     return status;
 }
 
+static natsStatus set_all(struct nats_connection *connection, const struct nats_settings *settings)
+{
+    natsStatus status = natsOptions_Create(&connection->options);
+
+    if (status == NATS_OK)
+        status = set_addresses(connection->options, settings->url);
+    if (status == NATS_OK)
+        status = natsOptions_SetName(connection->options, settings->name);
+    if (status == NATS_OK)
+        status = natsOptions_SetSendAsap(connection->options, settings->at_once);
+    if (status == NATS_OK)
+        status = set_liveness(connection->options);
+    return status == NATS_OK ? set_events(connection->options, connection) : status;
+}
+
+/* ---- the first connection ---- */
+
+/* Everything else may be better another time. */
+static bool is_final(natsStatus status)
+{
+    static const natsStatus finals[] = {
+        NATS_INVALID_ARG,
+        NATS_INVALID_SUBJECT,
+        NATS_ADDRESS_MISSING,
+        NATS_PROTOCOL_ERROR,
+        NATS_NOT_PERMITTED,
+        NATS_CONNECTION_AUTH_FAILED,
+        NATS_SECURE_CONNECTION_REQUIRED,
+        NATS_SECURE_CONNECTION_WANTED,
+        NATS_SSL_ERROR,
+        NATS_NO_SERVER_SUPPORT,
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(finals); i++)
+        if (finals[i] == status)
+            return true;
+    return false;
+}
+
+/* Returns whether to go on. Who waits is told; later it is told as what the server refuses. */
+static bool note_failure(struct nats_connection *connection, natsStatus status)
+{
+    const char *text = natsStatus_GetText(status);
+
+    pthread_mutex_lock(&connection->lock);
+    connection->answered = true;
+    connection->answer = status;
+    bool awaited = connection->awaited;
+    pthread_cond_broadcast(&connection->changed);
+    pthread_mutex_unlock(&connection->lock);
+    if (is_final(status) && !awaited && denials_add(connection->denials, text))
+        broker_observe(connection->broker, BROKER_REFUSED, text);
+    return !is_final(status) || !awaited;
+}
+
+static void begin(struct nats_connection *connection, natsConnection *handle)
+{
+    learn_limits(connection, handle);
+    pthread_mutex_lock(&connection->lock);
+    nats_subscriptions_make(connection, handle);
+    bool late = !connection->awaited;
+    connection->handle = handle;
+    connection->answered = true;
+    connection->answer = NATS_OK;
+    if (late)
+        atomic_fetch_add(&connection->epoch, 1);
+    show_connected(connection);
+    pthread_mutex_unlock(&connection->lock);
+    if (late)
+        tell_back(connection, "connected");
+}
+
+static void pause_dialling(struct nats_connection *connection)
+{
+    int64_t jitter_ms = clock_nanoseconds() % RECONNECT_JITTER_MS;
+    int64_t until_ms = nats_now_ms() + RECONNECT_MS + jitter_ms;
+
+    pthread_mutex_lock(&connection->lock);
+    while (!atomic_load(&connection->closing) && nats_now_ms() < until_ms)
+        nats_condition_wait(&connection->changed, &connection->lock, until_ms);
+    pthread_mutex_unlock(&connection->lock);
+}
+
+/* From the first connection on the library sees to it. */
+static void *dial(void *context)
+{
+    struct nats_connection *connection = context;
+
+    while (!atomic_load(&connection->closing)) {
+        natsConnection *handle = NULL;
+        set_up(connection, true); /* until an event says otherwise */
+        natsStatus status = natsConnection_Connect(&handle, connection->options);
+        if (status == NATS_OK) {
+            begin(connection, handle);
+            return NULL;
+        }
+        if (!note_failure(connection, status))
+            return NULL;
+        pause_dialling(connection);
+    }
+    return NULL;
+}
+
+/* ---- life ---- */
+
 bool nats_connection_open(struct nats_connection *connection, const struct nats_settings *settings,
                           struct error *err)
 {
-    natsOptions *options = NULL;
-    natsStatus status = natsOptions_Create(&options);
-
     pthread_mutex_init(&connection->lock, NULL);
     nats_condition_init(&connection->changed);
     atomic_store(&connection->max_payload, MAX_PAYLOAD);
-    if (status == NATS_OK)
-        status = set_addresses(options, settings->url);
-    if (status == NATS_OK)
-        status = natsOptions_SetName(options, settings->name);
-    if (status == NATS_OK)
-        status = natsOptions_SetSendAsap(options, settings->at_once);
-    if (status == NATS_OK)
-        status = set_liveness(options);
-    if (status == NATS_OK)
-        status = set_events(options, connection);
-    if (status == NATS_OK)
-        status = natsConnection_Connect(&connection->handle, options);
-    natsOptions_Destroy(options);
-    if (status == NATS_OK) {
-        learn_limits(connection, connection->handle);
-        set_connected(connection, true);
-    }
-    return status == NATS_OK || status == NATS_NOT_YET_CONNECTED ||
-           nats_failed(status, "connect", err);
+    connection->awaited = true;
+    natsStatus status = set_all(connection, settings);
+    if (status != NATS_OK)
+        return nats_failed(status, "connect", err);
+    connection->dials = pthread_create(&connection->dialler, NULL, dial, connection) == 0;
+    return connection->dials || error_set(err, ERROR_UNAVAILABLE, "no thread to be had");
+}
+
+bool nats_connection_await(struct nats_connection *connection, int64_t until_ms, struct error *err)
+{
+    pthread_mutex_lock(&connection->lock);
+    while (!connection->answered && nats_now_ms() < until_ms)
+        nats_condition_wait(&connection->changed, &connection->lock, until_ms);
+    connection->awaited = false;
+    natsStatus answer = connection->answer;
+    pthread_mutex_unlock(&connection->lock);
+    return !is_final(answer) || nats_failed(answer, "connect", err);
+}
+
+void nats_connection_forsake(struct nats_connection *connection)
+{
+    pthread_mutex_lock(&connection->lock);
+    atomic_store(&connection->closing, true);
+    pthread_cond_broadcast(&connection->changed);
+    pthread_mutex_unlock(&connection->lock);
 }
 
 /* The library's last call comes after natsConnection_Close has returned. */
-void nats_connection_close(struct nats_connection *connection)
+static void hang_up(struct nats_connection *connection)
 {
     int64_t until_ms = nats_now_ms() + CLOSE_MS;
 
-    if (connection->handle) {
-        atomic_store(&connection->closing, true);
-        natsConnection_Close(connection->handle);
-        pthread_mutex_lock(&connection->lock);
-        while (!connection->closed && nats_now_ms() < until_ms)
-            nats_condition_wait(&connection->changed, &connection->lock, until_ms);
-        pthread_mutex_unlock(&connection->lock);
-        natsConnection_Destroy(connection->handle);
-        connection->handle = NULL;
-    }
+    natsConnection_Close(connection->handle);
+    pthread_mutex_lock(&connection->lock);
+    while (!connection->closed && nats_now_ms() < until_ms)
+        nats_condition_wait(&connection->changed, &connection->lock, until_ms);
+    pthread_mutex_unlock(&connection->lock);
+    natsConnection_Destroy(connection->handle);
+    connection->handle = NULL;
+}
+
+void nats_connection_close(struct nats_connection *connection)
+{
+    nats_connection_forsake(connection);
+    if (connection->dials)
+        pthread_join(connection->dialler, NULL);
+    if (connection->handle)
+        hang_up(connection);
+    natsOptions_Destroy(connection->options);
     pthread_cond_destroy(&connection->changed);
     pthread_mutex_destroy(&connection->lock);
 }
@@ -281,97 +391,6 @@ bool nats_connection_wait(struct nats_connection *connection, int64_t until_ms)
         nats_condition_wait(&connection->changed, &connection->lock, until_ms);
     pthread_mutex_unlock(&connection->lock);
     return nats_connection_ready(connection);
-}
-
-/* ---- subscriptions ---- */
-
-/* Its end is watched from the start: a subscription that has ended by itself (drained) would not
- * tell one who asks later. */
-struct nats_subscription {
-    struct nats_connection *connection; /* borrowed */
-    natsSubscription *handle;
-    pthread_mutex_t lock;
-    pthread_cond_t over;
-    bool ended; /* guarded by lock: no handler runs or will run */
-};
-
-static void on_complete(void *context)
-{
-    struct nats_subscription *subscription = context;
-
-    pthread_mutex_lock(&subscription->lock);
-    subscription->ended = true;
-    pthread_cond_signal(&subscription->over);
-    pthread_mutex_unlock(&subscription->lock);
-}
-
-bool nats_connection_subscribe(struct nats_connection *connection, const char *subject,
-                               natsMsgHandler handler, void *context,
-                               struct nats_subscription **out, struct error *err)
-{
-    struct nats_subscription *subscription = memory_alloc(sizeof(*subscription));
-    natsStatus status = natsConnection_Subscribe(&subscription->handle, connection->handle, subject,
-                                                 handler, context);
-
-    subscription->connection = connection;
-    pthread_mutex_init(&subscription->lock, NULL);
-    nats_condition_init(&subscription->over);
-    if (status == NATS_OK)
-        status = natsSubscription_SetPendingLimits(subscription->handle, -1, -1);
-    if (status == NATS_OK)
-        status = natsSubscription_SetOnCompleteCB(subscription->handle, on_complete, subscription);
-    if (status != NATS_OK) {
-        subscription->ended = true; /* nobody will tell */
-        nats_connection_unsubscribe(subscription);
-        return nats_failed(status, "subscribe to an inbox", err);
-    }
-    *out = subscription;
-    return true;
-}
-
-natsStatus nats_connection_finish(struct nats_subscription *subscription, int64_t timeout_ms)
-{
-    natsStatus status = natsSubscription_DrainTimeout(subscription->handle, timeout_ms);
-
-    return status == NATS_OK
-               ? natsSubscription_WaitForDrainCompletion(subscription->handle, timeout_ms)
-               : status;
-}
-
-/*
- * The library's reader looks a subscription up and then uses it without holding on to it: freed in
- * between, it is written to when it is gone (3.4.1). So it is taken out first, and kept until an
- * answer of the server has come past the reader. Nothing is ever that long between the two.
- */
-void nats_connection_release(struct nats_connection *connection, natsSubscription *handle)
-{
-    if (!handle)
-        return;
-    (void)natsSubscription_Unsubscribe(handle); /* it may have ended by itself */
-    if (nats_connection_ready(connection))
-        (void)natsConnection_FlushTimeout(connection->handle, PASS_MS);
-    natsSubscription_Destroy(handle);
-}
-
-/* When the end does not come in time the subscription is leaked rather than written to when it is
- * gone. */
-void nats_connection_unsubscribe(struct nats_subscription *subscription)
-{
-    int64_t until_ms = nats_now_ms() + CLOSE_MS;
-
-    if (!subscription)
-        return;
-    nats_connection_release(subscription->connection, subscription->handle);
-    pthread_mutex_lock(&subscription->lock);
-    while (!subscription->ended && nats_now_ms() < until_ms)
-        nats_condition_wait(&subscription->over, &subscription->lock, until_ms);
-    bool ended = subscription->ended;
-    pthread_mutex_unlock(&subscription->lock);
-    if (!ended)
-        return;
-    pthread_cond_destroy(&subscription->over);
-    pthread_mutex_destroy(&subscription->lock);
-    free(subscription);
 }
 
 void nats_inbox(char out[NATS_INBOX_SIZE])

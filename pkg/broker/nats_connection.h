@@ -1,13 +1,15 @@
 /*
  * nats_connection: one connection to NATS that stays for ever, and what its events mean.
  *
- * It reconnects until it is closed. While it is away nothing is written to it: what would wait in a
- * buffer would be stored long after its publisher was told that it failed. A peer that does not
- * answer pings is given up within 15 s.
+ * It connects, and reconnects, until it is closed. The first time it does so on a thread of its
+ * own: the library would hold its caller for as long as a server is mute, and then give up. While
+ * it is away nothing is written to it: what would wait in a buffer would be stored long after its
+ * publisher was told that it failed. A peer that does not answer pings is given up within 15 s.
  *
  * Ownership  Close it after every subscription on it has ended.
- * Threads    Any thread. While `connected` is false the library may hold its lock for seconds (it
- * is dialling): ask nats_connection_ready before every call on the handle.
+ * Threads    Any thread. The handle is NULL until the first connection. While `connected` is false
+ * the library may hold its lock for seconds (it is dialling): ask nats_connection_ready before
+ * every call on the handle.
  */
 #ifndef BROKER_NATS_CONNECTION_H
 #define BROKER_NATS_CONNECTION_H
@@ -29,7 +31,10 @@ struct nats_denials {
 struct nats_subscription;
 
 struct nats_connection {
-    natsConnection *handle;
+    natsConnection *handle; /* set once, before `connected` */
+    natsOptions *options;
+    pthread_t dialler;
+    bool dials; /* the owner's: there is a dialler */
     struct broker *broker;        /* borrowed */
     struct nats_denials *denials; /* borrowed */
     bool reports;                 /* its coming and going is the broker's */
@@ -41,7 +46,12 @@ struct nats_connection {
     void *context;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    bool closed; /* guarded by lock: the library has made its last call */
+    bool closed;   /* guarded by lock, with everything below it: the library's last call is over */
+    bool up;       /* by the library's events */
+    bool awaited;  /* by nats_connection_await */
+    bool answered; /* the first attempt is over; how says the next */
+    natsStatus answer;
+    struct nats_subscription *waiting; /* to be made with the first connection */
 };
 
 struct nats_settings {
@@ -49,9 +59,21 @@ struct nats_settings {
     bool at_once; /* every write is flushed: for few messages that are waited for */
 };
 
-/* broker, denials, reports, denied, restored and context are set by the caller before. */
+/* Begins to connect. broker, denials, reports, denied, restored and context are set by the caller
+ * before. */
 bool nats_connection_open(struct nats_connection *connection, const struct nats_settings *settings,
                           struct error *err) MUST_CHECK;
+
+/*
+ * Waits for the first attempt to connect, once. False: it is of no use to try again, the address is
+ * none, say. True also when the server is away, or mute until until_ms: then it goes on by itself,
+ * and what comes later is told like a reconnect.
+ */
+bool nats_connection_await(struct nats_connection *connection, int64_t until_ms,
+                           struct error *err) MUST_CHECK;
+
+/* It need not connect any more: for several that are closed after another. */
+void nats_connection_forsake(struct nats_connection *connection);
 void nats_connection_close(struct nats_connection *connection);
 
 bool nats_connection_ready(struct nats_connection *connection);
@@ -59,7 +81,10 @@ bool nats_connection_ready(struct nats_connection *connection);
 /* Until it is connected, or until_ms (steady). */
 bool nats_connection_wait(struct nats_connection *connection, int64_t until_ms);
 
-/* A subscription with no limit on what waits in it. */
+/* ---- nats_subscription.c ---- */
+
+/* A subscription with no limit on what waits in it. Before the first connection it is made with
+ * that. */
 bool nats_connection_subscribe(struct nats_connection *connection, const char *subject,
                                natsMsgHandler handler, void *context,
                                struct nats_subscription **out, struct error *err) MUST_CHECK;
@@ -72,6 +97,12 @@ void nats_connection_release(struct nats_connection *connection, natsSubscriptio
 
 /* Takes what is on its way and ends the subscription; it is still to be unsubscribed. */
 natsStatus nats_connection_finish(struct nats_subscription *subscription, int64_t timeout_ms);
+
+/* The connection's, which has got its handle: makes what waits for that. The lock is held, but while
+ * the library is called. */
+void nats_subscriptions_make(struct nats_connection *connection, natsConnection *handle);
+
+/* ---- nats_connection.c ---- */
 
 /* "_INBOX.<unique>" */
 void nats_inbox(char out[NATS_INBOX_SIZE]);

@@ -49,6 +49,7 @@ struct nats_consumer {
     int64_t doubt_until_ms; /* what a lost connection may have taken is leased so long */
     uint64_t floor;         /* everything up to here is settled, whoever did it */
     char created[40];       /* the stream's birth, "" while unknown: the floor is its */
+    bool missing;           /* it was gone; when it is found again, that is told */
 
     pthread_mutex_t lock;
     pthread_cond_t arrived;

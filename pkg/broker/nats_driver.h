@@ -60,13 +60,28 @@ bool nats_api(struct nats_broker *broker, const char *subject, const char *body,
 
 /* A request whose answer is a list in pages; each is called for each of its elements. */
 struct nats_pages {
-    const char *subject, *list; /* "STREAM.LIST", "streams" */
+    const char *subject, *list; /* "STREAM.NAMES", "streams" */
     void (*each)(void *context, const struct document *page, int i);
     void *context;
 };
 
 bool nats_api_pages(struct nats_broker *broker, const struct nats_pages *pages, int64_t until_ms,
                     struct error *err) MUST_CHECK;
+
+/*
+ * Each of the things that have a name, with what the server says of it: its own answer to INFO. In
+ * a cluster LIST waits 4 s for whoever has no leader at the moment, and then leaves that one out.
+ * What is deleted meanwhile is passed over. each returns false to end it, with err set.
+ */
+struct nats_things {
+    const char *names, *list; /* "CONSUMER.NAMES.S", "consumers" */
+    const char *info;         /* "CONSUMER.INFO.S." */
+    bool (*each)(void *context, const struct document *info, struct error *err);
+    void *context;
+};
+
+bool nats_api_each(struct nats_broker *broker, const struct nats_things *things, int64_t until_ms,
+                   struct error *err) MUST_CHECK;
 
 /* The pause before a request is repeated; it ends early when the connection comes or goes. */
 void nats_pause(struct nats_connection *connection, unsigned attempt, int64_t until_ms);
@@ -110,9 +125,9 @@ struct nats_view {
     int64_t until_ms;
 };
 
-/* The lag of the consumer whose info is below prefix, "consumers.3.", in the document. */
-bool nats_measure(const struct nats_view *view, const struct document *document, const char *prefix,
-                  struct broker_lag *out, struct error *err) MUST_CHECK;
+/* The lag of the consumer that the server says this of. */
+bool nats_measure(const struct nats_view *view, const struct document *info, struct broker_lag *out,
+                  struct error *err) MUST_CHECK;
 
 /* Calls each once, with the message in the answer of STREAM.MSG.GET. */
 bool nats_show(const struct document *stored, broker_peeked *each, void *context,

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #define SUBJECT_SIZE 560
-#define PATH_SIZE 80
 #define HEADERS_MAX 96 /* what a message may have, and what a dead letter adds */
 #define ID_HEADER "Nats-Msg-Id"
 
@@ -30,12 +29,9 @@ int64_t nats_time_at(const struct document *document, const char *path, int64_t 
 }
 
 /* By the broker's clock where the answer carries it (2.10 and later). */
-static int64_t wall_ms(const struct document *answer, const char *prefix)
+static int64_t wall_ms(const struct document *answer)
 {
-    char path[PATH_SIZE];
-
-    snprintf(path, sizeof(path), "%sts", prefix);
-    return nats_time_at(answer, path, clock_wall_ms(clock_system()));
+    return nats_time_at(answer, "ts", clock_wall_ms(clock_system()));
 }
 
 /* The first message at or behind a sequence that matches; NOT_FOUND when there is none. */
@@ -58,30 +54,21 @@ static bool is_end(const struct error *err)
     return err->code == ERROR_NOT_FOUND && strcmp(err->reason, NATS_NO_MESSAGE) == 0;
 }
 
-/* The name of a member of what is below prefix. */
-static const char *below(const char *prefix, const char *name, char path[PATH_SIZE])
-{
-    snprintf(path, PATH_SIZE, "%s%s", prefix, name);
-    return path;
-}
-
-bool nats_measure(const struct nats_view *view, const struct document *document, const char *prefix,
-                  struct broker_lag *out, struct error *err)
+bool nats_measure(const struct nats_view *view, const struct document *info, struct broker_lag *out,
+                  struct error *err)
 {
     AUTO(document_free) struct document *oldest = NULL;
-    char path[PATH_SIZE];
 
-    *out = (struct broker_lag){
-        .unread = document_int(document, below(prefix, "num_pending", path), 0),
-        .in_flight = document_int(document, below(prefix, "num_ack_pending", path), 0)};
+    *out = (struct broker_lag){.unread = document_int(info, "num_pending", 0),
+                               .in_flight = document_int(info, "num_ack_pending", 0)};
     if (out->unread + out->in_flight == 0)
         return true;
 
-    int64_t floor = document_int(document, below(prefix, "ack_floor.stream_seq", path), 0);
-    const char *filter = document_text(document, below(prefix, "config.filter_subject", path));
+    int64_t floor = document_int(info, "ack_floor.stream_seq", 0);
+    const char *filter = document_text(info, "config.filter_subject");
     if (!message_from(view, (uint64_t)floor + 1, filter, &oldest, err))
         return is_end(err);
-    int64_t now_ms = wall_ms(document, prefix);
+    int64_t now_ms = wall_ms(info);
     int64_t age_ms = now_ms - nats_time_at(oldest, "message.time", now_ms);
     out->oldest_age_ms = age_ms > 0 ? age_ms : 0;
     return true;
@@ -96,7 +83,7 @@ bool nats_lag(struct broker *base, const char *stream, const char *group, int ti
 
     snprintf(subject, sizeof(subject), "CONSUMER.INFO.%s.%s", stream, group);
     return nats_api(view.broker, subject, "", view.until_ms, &info, err) &&
-           nats_measure(&view, info, "", out, err);
+           nats_measure(&view, info, out, err);
 }
 
 /* ---- peek ---- */
@@ -183,36 +170,36 @@ struct settled {
     bool any;        /* is there a consumer at all? */
 };
 
-static int64_t of_consumer(const struct document *page, int i, const char *name)
-{
-    char path[64];
-
-    snprintf(path, sizeof(path), "consumers.%d.%s", i, name);
-    return document_int(page, path, 0);
-}
-
 /* A consumer with nothing left to do has settled all that was in the stream: what its filter leaves
  * out never moves its own position. */
-static void add_consumer(void *context, const struct document *page, int i)
+static bool add_consumer(void *context, const struct document *info, struct error *err)
 {
     struct settled *settled = context;
-    uint64_t position = (uint64_t)of_consumer(page, i, "ack_floor.stream_seq");
-    bool idle = of_consumer(page, i, "num_pending") + of_consumer(page, i, "num_ack_pending") == 0;
+    uint64_t position = (uint64_t)document_int(info, "ack_floor.stream_seq", 0);
+    bool idle =
+        document_int(info, "num_pending", 0) + document_int(info, "num_ack_pending", 0) == 0;
     uint64_t last = idle ? settled->all : position;
 
     settled->any = true;
     settled->lowest = position < settled->lowest ? position : settled->lowest;
     settled->last = last < settled->last ? last : settled->last;
+    (void)err;
+    return true;
 }
 
+/* Every one of them: what one that is left out has not settled would be lost. */
 static bool settled_by_all(const struct nats_view *view, struct settled *settled, struct error *err)
 {
-    char subject[SUBJECT_SIZE];
-    const struct nats_pages consumers = {
-        .subject = subject, .list = "consumers", .each = add_consumer, .context = settled};
+    char names[SUBJECT_SIZE], info[SUBJECT_SIZE];
+    const struct nats_things consumers = {.names = names,
+                                          .list = "consumers",
+                                          .info = info,
+                                          .each = add_consumer,
+                                          .context = settled};
 
-    snprintf(subject, sizeof(subject), "CONSUMER.LIST.%s", view->stream);
-    return nats_api_pages(view->broker, &consumers, view->until_ms, err);
+    snprintf(names, sizeof(names), "CONSUMER.NAMES.%s", view->stream);
+    snprintf(info, sizeof(info), "CONSUMER.INFO.%s.", view->stream);
+    return nats_api_each(view->broker, &consumers, view->until_ms, err);
 }
 
 /* Lowers *last to the last message that is older than the time. */
@@ -318,7 +305,7 @@ bool nats_trim(struct broker *base, const char *stream, int64_t keep_ms, int tim
     if (settled.last < first || first == 0)
         return true;
     if (!(crowded && settled.any) &&
-        !older_than(&view, first, &settled.last, wall_ms(info, "") - keep_ms, err))
+        !older_than(&view, first, &settled.last, wall_ms(info) - keep_ms, err))
         return false;
     return settled.last < first || drop_front(&view, first, &settled, err);
 }

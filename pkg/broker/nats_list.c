@@ -7,68 +7,57 @@
 
 #define NS_PER_MS 1000000
 #define SUBJECT_SIZE 300
-#define PATH_SIZE 80
 
 struct listing {
     struct nats_view view; /* of the stream that is shown */
     broker_listed *each;
     void *context;
     const struct broker_stream_info *stream;
-    struct error *err;
-    bool failed; /* err says why */
 };
-
-/* A member of the i-th element of a page's list. */
-static const char *member(char path[PATH_SIZE], const char *list, int i, const char *name)
-{
-    snprintf(path, PATH_SIZE, "%s.%d.%s", list, i, name);
-    return path;
-}
 
 /* ---- consumers ---- */
 
-static struct broker_group group_at(const struct document *page, int i, const char *stream)
+static struct broker_group group_of(const struct document *info, const char *stream)
 {
-    char path[PATH_SIZE];
-    int64_t attempts = document_int(page, member(path, "consumers", i, "config.max_deliver"), -1);
-    int64_t wait_ns = document_int(page, member(path, "consumers", i, "config.ack_wait"), 0);
-    int64_t held = document_int(page, member(path, "consumers", i, "config.max_ack_pending"), 0);
-    const char *name = document_text(page, member(path, "consumers", i, "config.durable_name"));
-    const char *filter = document_text(page, member(path, "consumers", i, "config.filter_subject"));
+    int64_t attempts = document_int(info, "config.max_deliver", -1);
+    const char *filter = document_text(info, "config.filter_subject");
 
-    return (struct broker_group){.stream = stream,
-                                 .name = name,
-                                 .filter = filter && *filter ? filter : NULL,
-                                 .ack_wait_ms = wait_ns / NS_PER_MS,
-                                 .max_in_flight = (int)held,
-                                 .max_attempts = attempts > 0 ? (unsigned)attempts : 0};
+    return (struct broker_group){
+        .stream = stream,
+        .name = document_text(info, "config.durable_name"),
+        .filter = filter && *filter ? filter : NULL,
+        .ack_wait_ms = document_int(info, "config.ack_wait", 0) / NS_PER_MS,
+        .max_in_flight = (int)document_int(info, "config.max_ack_pending", 0),
+        .max_attempts = attempts > 0 ? (unsigned)attempts : 0};
 }
 
 /* One without a durable name is nobody's group: it ends with whoever reads through it. */
-static void show_group(void *context, const struct document *page, int i)
+static bool show_group(void *context, const struct document *answer, struct error *err)
 {
     struct listing *listing = context;
-    struct broker_group_info info = {.settings = group_at(page, i, listing->view.stream)};
-    char prefix[PATH_SIZE];
+    struct broker_group_info info = {.settings = group_of(answer, listing->view.stream)};
 
-    if (listing->failed || !info.settings.name)
-        return;
-    member(prefix, "consumers", i, "");
-    if (nats_measure(&listing->view, page, prefix, &info.lag, listing->err))
-        listing->each(listing->context, listing->stream, &info);
-    else
-        listing->failed = listing->err->code != ERROR_NOT_FOUND;
+    if (!info.settings.name)
+        return true;
+    if (!nats_measure(&listing->view, answer, &info.lag, err))
+        return err->code == ERROR_NOT_FOUND; /* it was deleted meanwhile */
+    listing->each(listing->context, listing->stream, &info);
+    return true;
 }
 
-static void show_groups(struct listing *listing)
+static bool show_groups(struct listing *listing, struct error *err)
 {
-    char subject[SUBJECT_SIZE];
-    const struct nats_pages consumers = {
-        .subject = subject, .list = "consumers", .each = show_group, .context = listing};
+    char names[SUBJECT_SIZE], info[SUBJECT_SIZE];
+    const struct nats_things consumers = {.names = names,
+                                          .list = "consumers",
+                                          .info = info,
+                                          .each = show_group,
+                                          .context = listing};
 
-    snprintf(subject, sizeof(subject), "CONSUMER.LIST.%s", listing->view.stream);
-    if (!nats_api_pages(listing->view.broker, &consumers, listing->view.until_ms, listing->err))
-        listing->failed = listing->err->code != ERROR_NOT_FOUND; /* or it was deleted meanwhile */
+    snprintf(names, sizeof(names), "CONSUMER.NAMES.%s", listing->view.stream);
+    snprintf(info, sizeof(info), "CONSUMER.INFO.%s.", listing->view.stream);
+    return nats_api_each(listing->view.broker, &consumers, listing->view.until_ms, err) ||
+           err->code == ERROR_NOT_FOUND;
 }
 
 /* ---- streams ---- */
@@ -84,44 +73,41 @@ static bool is_ours(const char *name)
     return true;
 }
 
-static struct broker_stream stream_at(const struct document *page, int i)
+static struct broker_stream stream_of(const struct document *info)
 {
-    char path[PATH_SIZE];
-    const char *name = document_text(page, member(path, "streams", i, "config.name"));
-    const char *subjects = document_text(page, member(path, "streams", i, "config.subjects.0"));
-    const char *discard = document_text(page, member(path, "streams", i, "config.discard"));
-    int64_t max_bytes = document_int(page, member(path, "streams", i, "config.max_bytes"), -1);
-    int64_t window = document_int(page, member(path, "streams", i, "config.duplicate_window"), 0);
-    int64_t replicas = document_int(page, member(path, "streams", i, "config.num_replicas"), 1);
+    const char *name = document_text(info, "config.name");
+    const char *subjects = document_text(info, "config.subjects.0");
+    const char *discard = document_text(info, "config.discard");
 
-    return (struct broker_stream){.name = name ? name : "",
-                                  .subjects = subjects ? subjects : "",
-                                  .max_bytes = max_bytes,
-                                  .dedup_window_ms = window / NS_PER_MS,
-                                  .replicas = (int)replicas,
-                                  .telemetry = discard && strcmp(discard, "old") == 0};
+    return (struct broker_stream){
+        .name = name ? name : "",
+        .subjects = subjects ? subjects : "",
+        .max_bytes = document_int(info, "config.max_bytes", -1),
+        .dedup_window_ms = document_int(info, "config.duplicate_window", 0) / NS_PER_MS,
+        .replicas = (int)document_int(info, "config.num_replicas", 1),
+        .telemetry = discard && strcmp(discard, "old") == 0};
 }
 
-static void show_stream(void *context, const struct document *page, int i)
+static bool show_stream(void *context, const struct document *answer, struct error *err)
 {
     struct listing *listing = context;
-    struct broker_stream_info info = {.settings = stream_at(page, i)};
-    char path[PATH_SIZE];
+    struct broker_stream_info info = {
+        .settings = stream_of(answer),
+        .messages = (uint64_t)document_int(answer, "state.messages", 0),
+        .bytes = document_int(answer, "state.bytes", 0)};
+    int64_t last = document_int(answer, "state.last_seq", 0);
 
-    if (listing->failed || !is_ours(info.settings.name))
-        return;
-    int64_t first = document_int(page, member(path, "streams", i, "state.first_seq"), 0);
-    int64_t last = document_int(page, member(path, "streams", i, "state.last_seq"), 0);
-    info.messages = (uint64_t)document_int(page, member(path, "streams", i, "state.messages"), 0);
-    info.bytes = document_int(page, member(path, "streams", i, "state.bytes"), 0);
+    if (!is_ours(info.settings.name))
+        return true;
     if (last > 0) {
-        snprintf(info.first, sizeof(info.first), "%" PRId64, first);
+        snprintf(info.first, sizeof(info.first), "%" PRId64,
+                 document_int(answer, "state.first_seq", 0));
         snprintf(info.last, sizeof(info.last), "%" PRId64, last);
     }
     listing->view.stream = info.settings.name;
     listing->stream = &info;
     listing->each(listing->context, &info, NULL);
-    show_groups(listing);
+    return show_groups(listing, err);
 }
 
 /* The server's lists are in the order of their names. */
@@ -131,10 +117,12 @@ bool nats_list(struct broker *base, broker_listed *each, void *context, int time
     struct nats_broker *broker = nats_broker_of(base);
     struct listing listing = {.view = {.broker = broker, .until_ms = nats_now_ms() + timeout_ms},
                               .each = each,
-                              .context = context,
-                              .err = err};
-    const struct nats_pages streams = {
-        .subject = "STREAM.LIST", .list = "streams", .each = show_stream, .context = &listing};
+                              .context = context};
+    const struct nats_things streams = {.names = "STREAM.NAMES",
+                                        .list = "streams",
+                                        .info = "STREAM.INFO.",
+                                        .each = show_stream,
+                                        .context = &listing};
 
-    return nats_api_pages(broker, &streams, listing.view.until_ms, err) && !listing.failed;
+    return nats_api_each(broker, &streams, listing.view.until_ms, err);
 }

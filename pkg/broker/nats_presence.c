@@ -45,23 +45,28 @@ static bool create(struct nats_consumer *consumer, uint64_t from, int64_t until_
                     &info, &failed);
 }
 
-/* At the recorded position; at the first message when that is of another stream or unknown. */
-static bool recreate(struct nats_consumer *consumer, int64_t until_ms, struct error *err)
+static void set_suspicious(struct nats_consumer *consumer)
+{
+    pthread_mutex_lock(&consumer->lock);
+    consumer->suspicious = true;
+    pthread_mutex_unlock(&consumer->lock);
+}
+
+/* Where its instances go on: at the first message when nothing was recorded, or of another stream. */
+static uint64_t position(const struct nats_consumer *consumer)
+{
+    return consumer->floor + 1;
+}
+
+static void tell_recreated(struct nats_consumer *consumer)
 {
     const struct broker_group *group = consumer->base.group;
     char detail[300];
-    bool same = false;
 
-    if (!same_stream(consumer, until_ms, &same, err))
-        return false;
-    if (!same)
-        consumer->floor = 0;
-    uint64_t from = consumer->floor ? consumer->floor + 1 : 0;
-    if (!create(consumer, from, until_ms, err))
-        return false;
+    consumer->missing = false;
     consumer->next_delivery = 1;
     snprintf(detail, sizeof(detail), "%s on %s, from %" PRIu64, group->name, group->stream,
-             from ? from : 1);
+             position(consumer));
     broker_observe(consumer->base.broker, BROKER_RECREATED, detail);
     pthread_mutex_lock(&consumer->lock);
     consumer->expected = 0;
@@ -69,6 +74,22 @@ static bool recreate(struct nats_consumer *consumer, int64_t until_ms, struct er
     consumer->hold_until_ms = 0;
     consumer->suspicious = false;
     pthread_mutex_unlock(&consumer->lock);
+}
+
+/* The request may outlive this call: then the next look finds the consumer, and tells. */
+static bool recreate(struct nats_consumer *consumer, int64_t until_ms, struct error *err)
+{
+    bool same = false;
+
+    consumer->missing = true;
+    set_suspicious(consumer);
+    if (!same_stream(consumer, until_ms, &same, err))
+        return false;
+    if (!same)
+        consumer->floor = 0;
+    if (!create(consumer, consumer->floor ? position(consumer) : 0, until_ms, err))
+        return false;
+    tell_recreated(consumer);
     return true;
 }
 
@@ -79,6 +100,8 @@ static bool learn(struct nats_consumer *consumer, const struct document *info, i
     int64_t delivered = document_int(info, "delivered.consumer_seq", 0);
     bool same, opening = consumer->requests == 0;
 
+    if (consumer->missing)
+        tell_recreated(consumer);
     if (!consumer->created[0] && !same_stream(consumer, until_ms, &same, err))
         return false;
     if (floor > 0 && (uint64_t)floor > consumer->floor)

@@ -416,9 +416,10 @@ static void await_arrivals(struct nats_consumer *consumer, int64_t until_ms)
 /* Gives up reading: what the server sent before it heard of that is in the ring afterwards. */
 static bool stop_arrivals(struct nats_consumer *consumer, int64_t until_ms, struct error *err)
 {
+    bool connected = nats_connection_wait(&consumer->broker->pull, until_ms);
     int64_t left_ms = until_ms - nats_now_ms();
 
-    if (left_ms <= 0 || !nats_connection_ready(&consumer->broker->pull))
+    if (left_ms <= 0 || !connected)
         return error_set(err, ERROR_UNAVAILABLE, "not connected");
     natsStatus status = nats_connection_finish(consumer->arrivals, left_ms);
     return status == NATS_OK || status == NATS_INVALID_SUBSCRIPTION ||
@@ -427,7 +428,11 @@ static bool stop_arrivals(struct nats_consumer *consumer, int64_t until_ms, stru
 
 static bool flush(struct nats_connection *connection, int64_t until_ms, struct error *err)
 {
+    bool connected = nats_connection_wait(connection, until_ms);
     int64_t left_ms = until_ms - nats_now_ms();
+
+    if (!connected)
+        return error_set(err, ERROR_UNAVAILABLE, "not connected");
     natsStatus status =
         left_ms > 0 ? natsConnection_FlushTimeout(connection->handle, left_ms) : NATS_TIMEOUT;
 

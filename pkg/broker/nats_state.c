@@ -1,7 +1,15 @@
 /*
- * State in a key-value bucket. Every change has a message id, so that it can be repeated until its
- * answer comes: the server knows it again and answers as it did the first time. Only when the
- * server has forgotten it meanwhile a conflict does not tell whose change it was.
+ * State in a key-value bucket, where several writers change the same key.
+ *
+ * A cluster compares the revision that a change expects before it replicates the change: up to
+ * 2.9.20 always, later around a change of its leader (nats-server issues 4320 and 8469). Two that
+ * expect the same one could both be stored. So the message id of a change is the revision that it
+ * follows: of two such messages a server stores one, and that it decides when it stores them. For
+ * this a change with BROKER_ANY follows something, too: what is there now. Only what follows
+ * nothing has an id of its own: that there is nothing is compared when it is stored.
+ *
+ * A change whose answer is lost is repeated until an answer comes. Which one is there then says a
+ * header with a mark that no other change has.
  */
 #include "broker/nats_bucket.h"
 
@@ -17,6 +25,7 @@
 #define DELETION "DEL"
 #define ID_HEADER "Nats-Msg-Id"
 #define EXPECTED_HEADER "Nats-Expected-Last-Subject-Sequence"
+#define CHANGE_HEADER "millrace-change"
 
 static bool is_deletion(const struct broker_delivery *delivery)
 {
@@ -94,17 +103,24 @@ bool nats_state_get(struct broker *base, const char *bucket, const char *key, br
 /* What is at a key now, without its value. */
 struct mark {
     bool deleted;
-    uint64_t revision;
-    char id[BROKER_ID_MAX + 1];
+    uint64_t revision; /* 0: there is nothing, not even a deletion */
+    char change[ID_TEXT_SIZE];
 };
 
 static void note_mark(void *context, const struct broker_delivery *delivery)
 {
     struct mark *mark = context;
+    const char *change = broker_header(delivery, CHANGE_HEADER);
 
     mark->deleted = is_deletion(delivery);
     mark->revision = revision_of(delivery);
-    snprintf(mark->id, sizeof(mark->id), "%s", delivery->id);
+    snprintf(mark->change, sizeof(mark->change), "%s", change ? change : "");
+}
+
+static bool read_mark(const struct place *place, struct mark *out, struct error *err)
+{
+    *out = (struct mark){.revision = 0};
+    return read_last(place, note_mark, out, err) || err->code == ERROR_NOT_FOUND;
 }
 
 /* ---- changing ---- */
@@ -112,25 +128,28 @@ static void note_mark(void *context, const struct broker_delivery *delivery)
 struct change {
     const void *data;
     size_t size;
-    const char *operation; /* NULL: a value is put */
-    uint64_t expected;
-    char id[ID_TEXT_SIZE];
-    bool perhaps; /* it was sent, and no answer came */
+    const char *operation;   /* NULL: a value is put */
+    uint64_t expected;       /* the revision it follows; 0: nothing */
+    char mark[ID_TEXT_SIZE]; /* nobody else's, and of this attempt alone */
+    bool perhaps;            /* it was sent, and no answer came */
 };
 
 static natsMsg *build(const struct place *place, const struct change *change)
 {
     char subject[NATS_BUCKET_SIZE], expected[24];
+    const char *id = change->expected ? expected : change->mark;
     natsMsg *message = NULL;
 
     nats_bucket_subject(subject, place->bucket, place->key);
     snprintf(expected, sizeof(expected), "%" PRIu64, change->expected);
     natsStatus status = natsMsg_Create(&message, subject, NULL, change->data, (int)change->size);
     if (status == NATS_OK)
-        status = natsMsgHeader_Set(message, ID_HEADER, change->id);
+        status = natsMsgHeader_Set(message, ID_HEADER, id);
+    if (status == NATS_OK)
+        status = natsMsgHeader_Set(message, CHANGE_HEADER, change->mark);
     if (status == NATS_OK && change->operation)
         status = natsMsgHeader_Set(message, NATS_OPERATION_HEADER, change->operation);
-    if (status == NATS_OK && change->expected != BROKER_ANY)
+    if (status == NATS_OK)
         status = natsMsgHeader_Set(message, EXPECTED_HEADER, expected);
     if (status == NATS_OK)
         return message;
@@ -147,6 +166,10 @@ static enum outcome judge(natsMsg *answer, uint64_t *out_revision, struct error 
     if (!nats_puback_parse(natsMsg_GetData(answer), (size_t)natsMsg_GetDataLength(answer), &ack)) {
         error_set(err, ERROR_UNAVAILABLE, "the server's answer cannot be read");
         return AGAIN;
+    }
+    if (ack.duplicate) {
+        error_set(err, ERROR_CONFLICT, "something else follows that revision");
+        return REFUSED;
     }
     if (!ack.status && !ack.number) {
         *out_revision = ack.sequence;
@@ -226,22 +249,23 @@ static enum outcome repeat(const struct place *place, struct change *change, nat
 static bool resolve(const struct place *place, const struct change *change, uint64_t *out_revision,
                     struct error *err)
 {
-    struct mark mark = {0};
+    struct mark mark;
     struct error failed;
 
-    if (read_last(place, note_mark, &mark, &failed) && strcmp(mark.id, change->id) == 0) {
+    if (read_mark(place, &mark, &failed) && strcmp(mark.change, change->mark) == 0) {
         *out_revision = mark.revision;
         return true;
     }
     return error_set(err, ERROR_UNKNOWN, "the answer was lost, and it changed since");
 }
 
+/* CONFLICT: something else follows what this was to follow. */
 static bool apply(const struct place *place, struct change *change, uint64_t *out_revision,
                   struct error *err)
 {
     const struct id id = id_new(clock_wall_ms(clock_system()));
 
-    id_format(&id, change->id);
+    id_format(&id, change->mark);
     change->perhaps = false;
     natsMsg *message = build(place, change);
     if (!message)
@@ -260,17 +284,39 @@ static bool apply(const struct place *place, struct change *change, uint64_t *ou
 static bool create(const struct place *place, struct change *change, uint64_t *out_revision,
                    struct error *err)
 {
-    struct mark mark = {0};
+    struct mark mark;
     struct error failed;
 
+    change->expected = 0;
     while (!apply(place, change, out_revision, err)) {
         if (err->code != ERROR_CONFLICT)
             return false;
-        if (!read_last(place, note_mark, &mark, &failed) || !mark.deleted)
+        if (!read_mark(place, &mark, &failed) || !mark.deleted)
             return error_set(err, ERROR_CONFLICT, "there is a value");
         change->expected = mark.revision;
     }
     return true;
+}
+
+/* Whatever is there. Who loses a race follows the winner; one of them always wins. */
+static bool follow_latest(const struct place *place, struct change *change, uint64_t *out_revision,
+                          struct error *err)
+{
+    struct mark mark;
+
+    for (unsigned attempt = 0;; attempt++) {
+        if (attempt > 1)
+            nats_pause(&place->broker->quick, attempt - 1, place->until_ms);
+        if (!read_mark(place, &mark, err))
+            return false;
+        if (change->operation && (mark.deleted || !mark.revision))
+            return true;
+        change->expected = mark.revision;
+        if (apply(place, change, out_revision, err))
+            return true;
+        if (err->code != ERROR_CONFLICT)
+            return false;
+    }
 }
 
 // NOLINTNEXTLINE(readability-function-size): the driver interface's parameters
@@ -281,6 +327,8 @@ bool nats_state_put(struct broker *base, const char *bucket, const struct broker
                                 nats_now_ms() + timeout_ms};
     struct change change = {.data = value->data, .size = value->size, .expected = expected};
 
+    if (expected == BROKER_ANY)
+        return follow_latest(&place, &change, out_revision, err);
     return expected == 0 ? create(&place, &change, out_revision, err)
                          : apply(&place, &change, out_revision, err);
 }
@@ -290,14 +338,15 @@ bool nats_state_delete(struct broker *base, const char *bucket, const char *key,
 {
     const struct place place = {nats_broker_of(base), bucket, key, nats_now_ms() + timeout_ms};
     struct change change = {.operation = DELETION, .expected = expected};
-    struct mark mark = {0};
+    struct mark mark;
     uint64_t unused;
 
-    bool found = read_last(&place, note_mark, &mark, err);
-    if (!found && err->code != ERROR_NOT_FOUND)
+    if (expected == BROKER_ANY)
+        return follow_latest(&place, &change, &unused, err);
+    if (!read_mark(&place, &mark, err))
         return false;
-    if (found && !mark.deleted)
+    if (mark.revision && !mark.deleted && expected)
         return apply(&place, &change, &unused, err);
-    return expected == BROKER_ANY || expected == 0 ||
+    return (expected == 0 && (mark.deleted || !mark.revision)) ||
            error_set(err, ERROR_CONFLICT, "there is no value");
 }

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CONNECT_MS 1000
 #define OPEN_MS 2000 /* for finding the bucket when the watch is opened */
 #define STEP_MS 250  /* of waiting, then it looks whether it should end */
 #define API_MS 1000
@@ -374,7 +375,8 @@ static bool start(struct watch *watch, struct error *err)
     if (!look_for_bucket(watch, err))
         return false;
     watch->open = true;
-    if (!nats_connection_open(&watch->connection, &settings, err))
+    if (!nats_connection_open(&watch->connection, &settings, err) ||
+        !nats_connection_await(&watch->connection, nats_now_ms() + CONNECT_MS, err))
         return false;
     watch->started = pthread_create(&watch->thread, NULL, run, watch) == 0;
     return watch->started || error_set(err, ERROR_UNAVAILABLE, "no thread to be had");

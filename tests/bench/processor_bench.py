@@ -18,8 +18,9 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 
 from events import reading  # noqa: E402
-from stack import BIN, BROKERS, Connection, PostgresTemplate, Stack, until  # noqa: E402
+from stack import BIN, Connection, PostgresTemplate, Stack, until  # noqa: E402
 
+BROKERS = ("nats", "redis")
 KINDS = {"one event in a message": (200_000, 1), "bulk bodies": (600_000, 1000)}
 
 

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define CASE_MS 120000 /* an end for what hangs, no measure of time */
-#define AT_ONCE 6
+#define AT_ONCE 8
 #define CASES_MAX 256
 
 /* A column of the table. Nothing to start: memory://. */
@@ -325,16 +325,32 @@ static bool is_wanted(const struct suite *suite, size_t driver, size_t run, enum
            ((test->needs & ALONE) != 0) == (round == ONE_BY_ONE);
 }
 
-static void run_cases(struct suite *suite, enum round round)
+static bool is_long(const struct suite *suite, size_t run)
 {
-    struct job jobs[AT_ONCE] = {0};
-    size_t at_once = round == TOGETHER ? AT_ONCE : 1;
+    return suite->runs[run].test->needs & (LONG | OWN_CLUSTER);
+}
 
+struct pool {
+    struct job jobs[AT_ONCE];
+    size_t size;
+};
+
+static void start_cases(struct suite *suite, struct pool *pool, enum round round, bool long_ones)
+{
     for (size_t driver = 0; driver < ARRAY_LEN(drivers); driver++)
         for (size_t run = 0; run < suite->count; run++)
-            if (is_wanted(suite, driver, run, round))
-                start_case(suite, free_job(suite, jobs, at_once), run, driver);
-    finish_jobs(suite, jobs, at_once);
+            if (is_long(suite, run) == long_ones && is_wanted(suite, driver, run, round))
+                start_case(suite, free_job(suite, pool->jobs, pool->size), run, driver);
+}
+
+/* The long ones first: at the end nothing would run beside them. */
+static void run_cases(struct suite *suite, enum round round)
+{
+    struct pool pool = {.size = round == TOGETHER ? AT_ONCE : 1};
+
+    start_cases(suite, &pool, round, true);
+    start_cases(suite, &pool, round, false);
+    finish_jobs(suite, pool.jobs, pool.size);
 }
 
 static const char *word_of(const struct suite *suite, size_t run, size_t driver)

@@ -184,6 +184,40 @@ static void resumes_after_restart(struct stage *stage)
     broker_close_consumer(consumer);
 }
 
+#define OPEN_MS 1200 /* of broker_open, whether the server answers or not */
+
+/* The kernel takes the connection, and nobody greets. */
+static void opens_over_mute_server(struct stage *stage)
+{
+    struct broker *broker = stage->broker;
+
+    stage_declare(stage);
+    server_pause(stage->server);
+    struct stopwatch started = stopwatch_start(stage);
+    stage->broker = stage_broker(stage);
+    expect_took("broker_open", stage, &started, 0, OPEN_MS);
+    struct broker_consumer *consumer = consume(stage);
+    started = stopwatch_start(stage);
+    assert_int_equal(fetch_through(consumer, now_ms() + QUIET_MS).count, 0);
+    expect_took("a fetch", stage, &started, 0, QUIET_MS + 200 + 100);
+    server_resume(stage->server);
+    started = stopwatch_start(stage);
+    publish_numbers(stage, 1, 1);
+    assert_int_equal(fetch_through(consumer, now_ms() + RESTART_MS).count, 1);
+    expect_took("going on", stage, &started, 0, RESTART_MS);
+    done(consumer, 1);
+    broker_close_consumer(consumer);
+
+    server_pause(stage->server);
+    struct broker *third = stage_broker(stage);
+    started = stopwatch_start(stage);
+    broker_close(third); /* while it still tries */
+    expect_took("broker_close", stage, &started, 0, CALL_MS);
+    server_resume(stage->server);
+    broker_close(stage->broker);
+    stage->broker = broker;
+}
+
 #define TIMEOUT_MS 400
 
 static void expect_bounded(const char *call, const struct stage *stage,
@@ -622,9 +656,11 @@ static const struct conformance_case cases[] = {
      lost_acks_are_not_confirmed, OWN_SERVER},
     {"G18 after a restart of the broker fetch and publish go on by themselves",
      resumes_after_restart, OWN_SERVER},
+    {"G18 a broker opened over a mute server is there at once, and connects by itself",
+     opens_over_mute_server, OWN_SERVER},
     {"every call returns within its time-out + 100 ms over a dead socket", returns_in_time,
      OWN_SERVER | ALONE},
-    {"G18 a half-open socket is found within 15 s", finds_half_open, OWN_SERVER},
+    {"G18 a half-open socket is found within 15 s", finds_half_open, OWN_SERVER | LONG},
     {"G5 G7 SIGKILL of a consumer: what it held comes again in time", killed_consumer_loses_nothing,
      ONLY_REAL},
     {"G18 a deleted consumer is recreated at its recorded position, and told",

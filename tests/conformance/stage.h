@@ -45,6 +45,7 @@ enum conformance_needs {
     OWN_CLUSTER = 16, /* it does harm to members of a cluster */
     ONE_SERVER = 32,  /* a cluster could do no differently: arguments, the client's own work */
     LOSS_TOLD = 64,   /* the broker tells when the bytes of a message are gone */
+    LONG = 128,       /* it takes ten seconds and more, and is started before the others */
 };
 
 struct conformance_case {

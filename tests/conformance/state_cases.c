@@ -263,21 +263,26 @@ static void *race(void *context)
     return NULL;
 }
 
-/* Both expect the same revision; the new one is the winner's. */
-static uint64_t race_once(struct stage *stage, struct writer writers[2], uint64_t expected)
+static void race_both(struct writer writers[2])
 {
     pthread_barrier_t start;
     pthread_t threads[2];
 
     pthread_barrier_init(&start, NULL, 2);
     for (int i = 0; i < 2; i++) {
-        writers[i].expected = expected;
         writers[i].start = &start;
         assert_int_equal(pthread_create(&threads[i], NULL, race, &writers[i]), 0);
     }
     for (int i = 0; i < 2; i++)
         pthread_join(threads[i], NULL);
     pthread_barrier_destroy(&start);
+}
+
+/* Both expect the same revision; the new one is the winner's. */
+static uint64_t race_once(struct stage *stage, struct writer writers[2], uint64_t expected)
+{
+    writers[0].expected = writers[1].expected = expected;
+    race_both(writers);
     if (writers[0].won == writers[1].won)
         fail_msg("%s won", writers[0].won ? "both" : "none");
     const struct writer *winner = &writers[writers[0].won ? 0 : 1];
@@ -289,6 +294,8 @@ static uint64_t race_once(struct stage *stage, struct writer writers[2], uint64_
 static void one_writer_wins(struct stage *stage)
 {
     struct broker *other = stage_broker(stage);
+
+    stage_declare(stage); /* a bucket is as replicated as what is declared */
     struct writer writers[2] = {
         {.broker = stage->broker, .bucket = stage->name, .text = "first"},
         {.broker = other, .bucket = stage->name, .text = "second"},
@@ -297,6 +304,30 @@ static void one_writer_wins(struct stage *stage)
 
     for (int round = 0; round < ROUNDS; round++)
         revision = race_once(stage, writers, revision);
+    broker_close(other);
+}
+
+/* Both may win, but then the update was first: it saw all that was there before it. */
+static void update_loses_nothing(struct stage *stage)
+{
+    struct broker *other = stage_broker(stage);
+
+    stage_declare(stage);
+    struct writer writers[2] = {
+        {.broker = stage->broker, .bucket = stage->name, .text = "update"},
+        {.broker = other, .bucket = stage->name, .text = "any", .expected = BROKER_ANY},
+    };
+    const struct writer *update = &writers[0], *any = &writers[1];
+    for (int round = 0; round < ROUNDS; round++) {
+        race_both(writers);
+        assert_true(any->won);
+        if (update->won && update->revision > any->revision)
+            fail_msg("the update did not see what was put before it");
+        if (!update->won)
+            assert_int_equal(update->err.code, ERROR_CONFLICT);
+        expect_kept(stage->broker, stage->name, "raced", "any", any->revision);
+        writers[0].expected = any->revision;
+    }
     broker_close(other);
 }
 
@@ -391,6 +422,8 @@ static const struct conformance_case cases[] = {
     {"G17 every client sees the same value and revision", all_see_the_same, ANY_DRIVER},
     {"G17 of two writers that race one wins each round, the other has a CONFLICT", one_writer_wins,
      ANY_DRIVER},
+    {"G17 an update that races with a put of BROKER_ANY overwrites nothing unseen",
+     update_loses_nothing, ANY_DRIVER},
     {"G17 state outlives the server, its revisions too", outlives_server, OWN_SERVER},
     {"state of a model that is away is UNAVAILABLE", model_is_unavailable, ONLY_MEMORY},
     {"calls for state return in time over a mute broker", returns_in_time, OWN_SERVER},
