@@ -278,8 +278,7 @@ static void same_history(struct stage *stage)
 }
 
 static const struct conformance_case cases[] = {
-    {"a random list of 10,000 operations has the same history as on the model", same_history,
-     LONG},
+    {"a random list of 10,000 operations has the same history as on the model", same_history, LONG},
 };
 
 const struct conformance_list random_cases = {cases, ARRAY_LEN(cases)};
