@@ -52,7 +52,7 @@ static void set_suspicious(struct nats_consumer *consumer)
     pthread_mutex_unlock(&consumer->lock);
 }
 
-/* Where its instances go on: at the first message when nothing was recorded, or of another stream. */
+/* Where its instances go on: at the first when nothing was recorded, or of another stream. */
 static uint64_t position(const struct nats_consumer *consumer)
 {
     return consumer->floor + 1;
