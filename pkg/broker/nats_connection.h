@@ -34,7 +34,7 @@ struct nats_connection {
     natsConnection *handle; /* set once, before `connected` */
     natsOptions *options;
     pthread_t dialler;
-    bool dials; /* the owner's: there is a dialler */
+    bool dials;                   /* the owner's: there is a dialler */
     struct broker *broker;        /* borrowed */
     struct nats_denials *denials; /* borrowed */
     bool reports;                 /* its coming and going is the broker's */
@@ -98,8 +98,8 @@ void nats_connection_release(struct nats_connection *connection, natsSubscriptio
 /* Takes what is on its way and ends the subscription; it is still to be unsubscribed. */
 natsStatus nats_connection_finish(struct nats_subscription *subscription, int64_t timeout_ms);
 
-/* The connection's, which has got its handle: makes what waits for that. The lock is held, but while
- * the library is called. */
+/* The connection's, which has got its handle: makes what waits for that. The lock is held, but
+ * while the library is called. */
 void nats_subscriptions_make(struct nats_connection *connection, natsConnection *handle);
 
 /* ---- nats_connection.c ---- */

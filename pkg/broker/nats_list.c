@@ -48,11 +48,8 @@ static bool show_group(void *context, const struct document *answer, struct erro
 static bool show_groups(struct listing *listing, struct error *err)
 {
     char names[SUBJECT_SIZE], info[SUBJECT_SIZE];
-    const struct nats_things consumers = {.names = names,
-                                          .list = "consumers",
-                                          .info = info,
-                                          .each = show_group,
-                                          .context = listing};
+    const struct nats_things consumers = {
+        .names = names, .list = "consumers", .info = info, .each = show_group, .context = listing};
 
     snprintf(names, sizeof(names), "CONSUMER.NAMES.%s", listing->view.stream);
     snprintf(info, sizeof(info), "CONSUMER.INFO.%s.", listing->view.stream);
@@ -79,22 +76,22 @@ static struct broker_stream stream_of(const struct document *info)
     const char *subjects = document_text(info, "config.subjects.0");
     const char *discard = document_text(info, "config.discard");
 
-    return (struct broker_stream){
-        .name = name ? name : "",
-        .subjects = subjects ? subjects : "",
-        .max_bytes = document_int(info, "config.max_bytes", -1),
-        .dedup_window_ms = document_int(info, "config.duplicate_window", 0) / NS_PER_MS,
-        .replicas = (int)document_int(info, "config.num_replicas", 1),
-        .telemetry = discard && strcmp(discard, "old") == 0};
+    return (struct broker_stream){.name = name ? name : "",
+                                  .subjects = subjects ? subjects : "",
+                                  .max_bytes = document_int(info, "config.max_bytes", -1),
+                                  .dedup_window_ms =
+                                      document_int(info, "config.duplicate_window", 0) / NS_PER_MS,
+                                  .replicas = (int)document_int(info, "config.num_replicas", 1),
+                                  .telemetry = discard && strcmp(discard, "old") == 0};
 }
 
 static bool show_stream(void *context, const struct document *answer, struct error *err)
 {
     struct listing *listing = context;
-    struct broker_stream_info info = {
-        .settings = stream_of(answer),
-        .messages = (uint64_t)document_int(answer, "state.messages", 0),
-        .bytes = document_int(answer, "state.bytes", 0)};
+    struct broker_stream_info info = {.settings = stream_of(answer),
+                                      .messages =
+                                          (uint64_t)document_int(answer, "state.messages", 0),
+                                      .bytes = document_int(answer, "state.bytes", 0)};
     int64_t last = document_int(answer, "state.last_seq", 0);
 
     if (!is_ours(info.settings.name))

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #define CLOSE_MS 5000
-#define PASS_MS 50
+#define PASS_MS 300
 
 enum state {
     WAITING,    /* for the first connection */
@@ -96,9 +96,8 @@ bool nats_connection_subscribe(struct nats_connection *connection, const char *s
     subscription->context = context;
     pthread_mutex_init(&subscription->lock, NULL);
     nats_condition_init(&subscription->over);
-    natsStatus status = wait_for_connection(subscription)
-                            ? NATS_OK
-                            : make(subscription, connection->handle);
+    natsStatus status =
+        wait_for_connection(subscription) ? NATS_OK : make(subscription, connection->handle);
     if (status != NATS_OK) {
         nats_connection_unsubscribe(subscription);
         return nats_failed(status, "subscribe to an inbox", err);

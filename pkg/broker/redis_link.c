@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define ATTEMPT_MS 3000
-#define READ_BYTES ((size_t)16 * 1024)
+#define READ_BYTES 131072 /* a batch is a megabyte */
 #define REPLY_MAX_BYTES ((size_t)256 * 1024 * 1024)
 #define HANDSHAKE_LOOK_MS 5
 #define GREETINGS_MAX 3
