@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define COUNT_MS 30000 /* members of a cluster may vote meanwhile */
+
 int64_t now_ms(void)
 {
     return clock_steady_ms(clock_system());
@@ -188,7 +190,7 @@ size_t count_stored(struct stage *stage, const char *stream, const char *subject
     struct tally found = {.prefix = subject_prefix};
     struct error err;
 
-    assert_ok(broker_peek(stage->broker, stream, "", 100000, tally, &found, CALL_MS, &err));
+    assert_ok(broker_peek(stage->broker, stream, "", 100000, tally, &found, COUNT_MS, &err));
     return found.count;
 }
 

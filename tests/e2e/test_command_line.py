@@ -474,7 +474,7 @@ def test_a_broker_that_does_not_answer_is_told_in_time(new_stack):
     begun = time.monotonic()
     try:
         fails(stack, "lag", "--timeout", "500", code=AWAY, says="looked for at")
-        assert time.monotonic() - begun < 15
+        assert time.monotonic() - begun < 6
         subjects = {row["subject"]: row["grade"] for row in rows(stack, "doctor", "--timeout", "500", code=AWAY)}
         assert subjects["broker"] == "wrong" and subjects["postgresql"] == "fine"
     finally:

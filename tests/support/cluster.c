@@ -22,20 +22,29 @@ struct cluster {
     char url[160];
 };
 
+static bool ask_at(const char *url, const char *subject, const char *payload, struct document **out,
+                   struct error *err)
+{
+    AUTO(buffer_free) struct buffer reply = {0};
+    struct document *answer = NULL;
+
+    if (!server_request_within(url, subject, payload, ANSWER_MS, &reply, err) ||
+        !document_parse(&answer, reply.data, reply.size, err))
+        return false;
+    if (!document_has(answer, "error")) {
+        *out = answer;
+        return true;
+    }
+    const char *words = document_text(answer, "error.description");
+    error_set(err, ERROR_UNAVAILABLE, "%s: %s", subject, words ? words : "refused");
+    document_free(answer);
+    return false;
+}
+
 static bool ask(struct cluster *cluster, const char *subject, const char *payload,
                 struct document **out, struct error *err)
 {
-    AUTO(buffer_free) struct buffer reply = {0};
-
-    if (!server_request_within(cluster->url, subject, payload, ANSWER_MS, &reply, err) ||
-        !document_parse(out, reply.data, reply.size, err))
-        return false;
-    if (!document_has(*out, "error"))
-        return true;
-    const char *words = document_text(*out, "error.description");
-    error_set(err, ERROR_UNAVAILABLE, "%s: %s", subject, words ? words : "refused");
-    document_free(*out);
-    return false;
+    return ask_at(cluster->url, subject, payload, out, err);
 }
 
 /* ---- start ---- */
@@ -132,25 +141,17 @@ struct server *cluster_member(struct cluster *cluster, size_t i)
 
 /* ---- who leads ---- */
 
-static bool stream_info(struct cluster *cluster, const char *stream, struct document **out,
-                        struct error *err)
-{
-    char subject[128];
-
-    snprintf(subject, sizeof(subject), "$JS.API.STREAM.INFO.%s", stream);
-    return ask(cluster, subject, "", out, err);
-}
-
 bool cluster_leader(struct cluster *cluster, const char *stream, const char *consumer, size_t *out,
                     struct error *err)
 {
     AUTO(document_free) struct document *info = NULL;
     char subject[160];
 
-    snprintf(subject, sizeof(subject), "$JS.API.CONSUMER.INFO.%s.%s", stream,
-             consumer ? consumer : "");
-    if (consumer ? !ask(cluster, subject, "", &info, err)
-                 : !stream_info(cluster, stream, &info, err))
+    if (consumer)
+        snprintf(subject, sizeof(subject), "$JS.API.CONSUMER.INFO.%s.%s", stream, consumer);
+    else
+        snprintf(subject, sizeof(subject), "$JS.API.STREAM.INFO.%s", stream);
+    if (!ask(cluster, subject, "", &info, err))
         return false;
     const char *name = document_text(info, "cluster.leader"); /* "n0" */
     if (!name || name[0] != 'n' || name[1] < '0' || name[1] >= '0' + CLUSTER_SIZE)
@@ -159,22 +160,34 @@ bool cluster_leader(struct cluster *cluster, const char *stream, const char *con
     return true;
 }
 
-bool cluster_is_whole(struct cluster *cluster, const char *stream)
+static bool says_whole(const struct server *member, const char *stream)
 {
     AUTO(document_free) struct document *info = NULL;
     struct error err;
-    char path[64];
+    char text[128];
     int current = 0;
 
-    if (!stream_info(cluster, stream, &info, &err) || !document_text(info, "cluster.leader"))
+    snprintf(text, sizeof(text), "$JS.API.STREAM.INFO.%s", stream);
+    if (!ask_at(server_url(member), text, "", &info, &err) ||
+        !document_text(info, "cluster.leader"))
         return false;
     for (int i = 0; i < CLUSTER_SIZE - 1; i++) {
-        snprintf(path, sizeof(path), "cluster.replicas.%d.current", i);
-        bool is_current = document_bool(info, path, false);
-        snprintf(path, sizeof(path), "cluster.replicas.%d.offline", i);
-        current += is_current && !document_bool(info, path, false);
+        snprintf(text, sizeof(text), "cluster.replicas.%d.current", i);
+        bool is_current = document_bool(info, text, false);
+        snprintf(text, sizeof(text), "cluster.replicas.%d.offline", i);
+        current += is_current && !document_bool(info, text, false);
     }
     return current == CLUSTER_SIZE - 1;
+}
+
+/* One that has just come back refuses what others would do, until it knows who leads the cluster:
+ * its word comes first where it is asked itself. */
+bool cluster_is_whole(struct cluster *cluster, const char *stream)
+{
+    for (size_t i = 0; i < CLUSTER_SIZE; i++)
+        if (!says_whole(cluster->members[i], stream))
+            return false;
+    return true;
 }
 
 bool cluster_step_down(struct cluster *cluster, const char *stream, struct error *err)

@@ -30,7 +30,7 @@ struct server *cluster_member(struct cluster *cluster, size_t i);
 bool cluster_leader(struct cluster *cluster, const char *stream, const char *consumer, size_t *out,
                     struct error *err) MUST_CHECK;
 
-/* Does the stream have a leader, and every other member all that the leader has? */
+/* Does every member know that the stream has a leader, and that the others have all it has? */
 bool cluster_is_whole(struct cluster *cluster, const char *stream);
 
 /* Asks the leader of the stream to let another one lead. */
