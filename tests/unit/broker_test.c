@@ -37,12 +37,14 @@ struct url_row {
 };
 
 static const struct url_row url_rows[] = {
-    {"no URL", NULL, "no broker driver for '': want nats://host:port, redis://host:port or memory://name"},
-    {"an empty URL", "", "no broker driver for '': want nats://host:port, redis://host:port or memory://name"},
+    {"no URL", NULL,
+     "no broker driver for '': want nats://host:port, redis://host:port or memory://name"},
+    {"an empty URL", "",
+     "no broker driver for '': want nats://host:port, redis://host:port or memory://name"},
     {"a scheme that nobody serves", "kafka://host",
      "no broker driver for 'kafka': want nats://host:port, redis://host:port or memory://name"},
-    {"a scheme without its slashes",
-     "memory:", "no broker driver for 'memory': want nats://host:port, redis://host:port or memory://name"},
+    {"a scheme without its slashes", "memory:",
+     "no broker driver for 'memory': want nats://host:port, redis://host:port or memory://name"},
     {"a password is not shown", "kafka://me:secret@host",
      "no broker driver for 'kafka': want nats://host:port, redis://host:port or memory://name"},
     {"a password with an @ is not shown", "kafka://me:se@cret@host",
