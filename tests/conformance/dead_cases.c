@@ -119,7 +119,7 @@ static void tells_all(struct stage *stage)
     assert_string_equal(value_of(&found, DEAD_ID), "poison");
     assert_int_equal(strlen(value_of(&found, DEAD_FIRST)), 24);
     assert_true(strcmp(value_of(&found, DEAD_FIRST), value_of(&found, DEAD_LAST)) <= 0);
-    assert_int_equal(lag(stage).in_flight, 0);
+    expect_in_flight(stage, 0);
     broker_close_consumer(consumer);
 }
 
@@ -139,7 +139,7 @@ static void limit_quarantines(struct stage *stage)
     assert_string_equal(value_of(&found, DEAD_ATTEMPTS), "3");
     expect_quiet(consumer, ACK_WAIT_MS + QUIET_MS);
     assert_int_equal(find_dead(stage).count, 1);
-    assert_int_equal(lag(stage).unread + lag(stage).in_flight, 0);
+    expect_all_settled(stage);
     broker_close_consumer(consumer);
 }
 
@@ -180,7 +180,7 @@ static void limit_spares_neighbours(struct stage *stage)
         retry_three(consumer, seen);
     expect_quiet(consumer, ACK_WAIT_MS + QUIET_MS);
     assert_int_equal(find_dead(stage).count, 1);
-    assert_int_equal(lag(stage).unread + lag(stage).in_flight, 0);
+    expect_all_settled(stage);
     broker_close_consumer(consumer);
 }
 
@@ -220,7 +220,7 @@ static void buried_once(struct stage *stage)
     reject(consumer, "bad", NULL);
     expect_quiet(consumer, ACK_WAIT_MS + QUIET_MS);
     assert_int_equal(find_dead(stage).count, 1);
-    assert_int_equal(lag(stage).in_flight, 0);
+    expect_in_flight(stage, 0);
     broker_close_consumer(consumer);
 }
 
@@ -275,19 +275,19 @@ static void unburied_stays(struct stage *stage)
     take_this(consumer, "1", 1, CALL_MS);
     broker_memory_fail(stage->broker, DEAD_STREAM, BROKER_MEMORY_FULL, 1);
     assert_fails(broker_settle(consumer, &verdict, 1, CALL_MS, &err), ERROR_FULL);
-    assert_int_equal(lag(stage).in_flight, 1);
+    expect_in_flight(stage, 1);
     take_this(consumer, "1", 2, CALL_MS);
     settle_all(consumer, 1, (struct broker_verdict){.action = BROKER_RETRY});
 
     /* Past the limit: hidden, though it cannot be buried; and buried as soon as it can. */
     broker_memory_fail(stage->broker, DEAD_STREAM, BROKER_MEMORY_UNAVAILABLE, 1);
     assert_fails(broker_fetch(consumer, 1, SIZE_MAX, 500, &batch, &err), ERROR_UNAVAILABLE);
-    assert_int_equal(lag(stage).in_flight, 1);
+    expect_in_flight(stage, 1);
     broker_memory_fail(stage->broker, DEAD_STREAM, BROKER_MEMORY_STORED, 1);
     assert_fails(broker_fetch(consumer, 1, SIZE_MAX, CALL_MS, &batch, &err), ERROR_UNKNOWN);
     expect_quiet(consumer, 1000 + LATE_MS);
     assert_int_equal(find_dead(stage).count, 1);
-    assert_int_equal(lag(stage).in_flight, 0);
+    expect_in_flight(stage, 0);
     broker_close_consumer(consumer);
 }
 

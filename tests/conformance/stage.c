@@ -173,6 +173,29 @@ struct broker_lag lag(struct stage *stage)
     return found;
 }
 
+static int64_t vote_until_ms(const struct stage *stage)
+{
+    return now_ms() + (stage->stream.replicas > 1 ? CALL_MS : 0);
+}
+
+void expect_in_flight(struct stage *stage, int64_t count)
+{
+    int64_t until_ms = vote_until_ms(stage);
+
+    while (lag(stage).in_flight != count && now_ms() < until_ms)
+        pause_ms(10);
+    assert_int_equal(lag(stage).in_flight, count);
+}
+
+void expect_all_settled(struct stage *stage)
+{
+    int64_t until_ms = vote_until_ms(stage);
+
+    while (lag(stage).unread + lag(stage).in_flight && now_ms() < until_ms)
+        pause_ms(10);
+    assert_int_equal(lag(stage).unread + lag(stage).in_flight, 0);
+}
+
 struct tally {
     const char *prefix;
     size_t count;

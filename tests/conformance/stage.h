@@ -95,6 +95,11 @@ void expect_done(struct broker_consumer *consumer, const char *text, unsigned at
 void expect_quiet(struct broker_consumer *consumer, int ms);
 
 struct broker_lag lag(struct stage *stage);
+
+/* Members of a cluster count an ack when they have voted on it, a moment after they took it;
+ * elsewhere it has to be so at once. */
+void expect_in_flight(struct stage *stage, int64_t count);
+void expect_all_settled(struct stage *stage);
 size_t count_stored(struct stage *stage, const char *stream, const char *subject_prefix);
 
 /* Fails unless from <= value <= to, with the numbers. */
