@@ -679,7 +679,7 @@ static const struct conformance_case cases[] = {
     {"declare keeps what others set, and reports drift without touching it", keeps_what_others_set,
      ONLY_REAL},
     {"G19 a drain under load: nothing in flight, nothing lost, nothing twice", drains_under_load,
-     ANY_DRIVER},
+     ONE_SERVER},
 };
 
 const struct conformance_list fault_cases = {cases, ARRAY_LEN(cases)};
