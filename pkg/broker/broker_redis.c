@@ -133,7 +133,7 @@ static bool can_store(struct redis_broker *broker, int64_t until_ms, struct erro
 
     if (!ask(broker, ARRAY_LEN(arguments), arguments, until_ms, &reply, err))
         return error_wrap(err, "a probe cannot be stored");
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return true;
 }
 
@@ -151,7 +151,7 @@ static bool keeps_keys(struct redis_broker *broker, int64_t until_ms, struct err
                   "maxmemory-policy is %.*s: it evicts whole streams, set it to noeviction",
                   (int)strcspn(policy + strlen("maxmemory_policy:"), "\r\n"),
                   policy + strlen("maxmemory_policy:"));
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return !policy;
 }
 

@@ -90,7 +90,7 @@ bool redis_announce(struct broker *base, const char *topic, const void *data, si
                                      until_ms, &reply, err);
     end_turn(announcer);
     if (announced)
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     return announced;
 }
 
@@ -133,7 +133,7 @@ static bool subscribe(struct listener *listener, int64_t until_ms, struct error 
     if (!redis_link_call(listener->feed.link, ARRAY_LEN(arguments), arguments, NULL, until_ms,
                          &reply, err))
         return false;
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return true;
 }
 
@@ -162,7 +162,7 @@ static void hear_all(struct listener *listener)
         struct error err;
         if (redis_link_wait(link, steady_ms() + SILENCE_MS, &pushed, &err)) {
             tell(listener, pushed);
-            freeReplyObject(pushed);
+            redis_reply_free(pushed);
             asked = false;
             continue;
         }

@@ -124,7 +124,7 @@ static void take_in(struct redis_consumer *consumer, redisReply *reply)
                       question.asked_ms > unheard_ms ? question.asked_ms : unheard_ms);
     } else {
         judge(consumer, question.kind, reply);
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     }
     consumer->owed_ms = redis_now_ms();
 }
@@ -254,7 +254,7 @@ void redis_close_consumer(struct broker_consumer *base)
     (void)(redis_consumer_hear_all(consumer, until_ms, &ignored) &&
            redis_give_back(consumer, until_ms, &ignored));
     for (size_t i = 0; i < consumer->haul_count; i++) {
-        freeReplyObject(consumer->hauls[i].reply);
+        redis_reply_free(consumer->hauls[i].reply);
         free(consumer->hauls[i].headers);
     }
     redis_link_free(consumer->doorbell);
@@ -283,7 +283,7 @@ static bool is_declared(struct redis_consumer *consumer, struct error *err)
                          &ignored))
         return true;
     bool found = reply->type != REDIS_REPLY_INTEGER || reply->integer == 1;
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return found || error_set(err, ERROR_NOT_FOUND, "there is no such consumer");
 }
 

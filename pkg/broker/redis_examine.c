@@ -77,7 +77,7 @@ static bool ask_config(struct examination *examination, const char *name, char o
         return false;
     snprintf(out, VALUE_SIZE, "%s", reply && reply->elements == 2 ? reply->element[1]->str : "");
     if (reply)
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     return true;
 }
 
@@ -289,7 +289,7 @@ static bool examine_clock(const struct examination *examination, struct error *e
              wrong ? ": leases and delays go by it, but when things were stored looks wrong" : "");
     }
     if (reply)
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     return true;
 }
 
@@ -319,6 +319,6 @@ bool redis_examine(struct broker *base, broker_found_that *each, void *context, 
     examination.info = info && info->str ? info->str : "";
     examine_info(&examination);
     if (info)
-        freeReplyObject(info);
+        redis_reply_free(info);
     return examine_clock(&examination, err);
 }

@@ -370,7 +370,7 @@ void redis_take_in(struct redis_consumer *consumer, redisReply *reply, int64_t l
         consumer->room -= (int64_t)count;
     }
     if (count == 0) {
-        freeReplyObject(reply);
+        redis_reply_free(reply);
         return;
     }
     hold(consumer, reply, entries, count, attempts);
@@ -386,7 +386,7 @@ void redis_release(struct redis_consumer *consumer)
 
     consumer->base.batch_count = 0;
     while (over < consumer->haul_count && consumer->hauls[over].left == 0) {
-        freeReplyObject(consumer->hauls[over].reply);
+        redis_reply_free(consumer->hauls[over].reply);
         free(consumer->hauls[over++].headers);
     }
     consumer->haul_count -= over;
@@ -503,18 +503,18 @@ static size_t count_fitting(const struct redis_consumer *consumer, size_t left, 
     return room < fitting ? room : fitting;
 }
 
-/* As many as fit, in bulk; false: too few for that. */
+/* As many as fit, in bulks of one size; false: too few for that. */
 static bool ask_bulks(struct redis_consumer *consumer, size_t left, size_t bytes_left)
 {
     size_t fitting = count_fitting(consumer, left, bytes_left);
+    size_t bulks = (fitting + BULK_MESSAGES - 1) / BULK_MESSAGES;
 
-    consumer->bulk = fitting < BULK_MESSAGES ? fitting : BULK_MESSAGES;
-    if (consumer->bulk < BULK_LEAST)
+    if (fitting < BULK_LEAST)
         return false;
-    for (size_t i = 0; i < BULKS_AT_ONCE && fitting >= consumer->bulk; i++) {
+    bulks = bulks < BULKS_AT_ONCE ? bulks : BULKS_AT_ONCE;
+    consumer->bulk = fitting / bulks < BULK_MESSAGES ? fitting / bulks : BULK_MESSAGES;
+    for (size_t i = 0; i < bulks; i++)
         ask_bulk(consumer, consumer->bulk);
-        fitting -= consumer->bulk;
-    }
     return true;
 }
 
@@ -644,7 +644,7 @@ static void listen(struct redis_consumer *consumer, int64_t until_ms)
         start_listening(consumer);
     if (redis_link_wait(consumer->doorbell, until_ms, &reply, &err)) {
         bool refused = reply->type == REDIS_REPLY_ERROR;
-        freeReplyObject(reply);
+        redis_reply_free(reply);
         consumer->listening = false;
         if (refused)
             pause_until(consumer, redis_now_ms() + REFUSED_MS);

@@ -107,7 +107,7 @@ static bool look_further(struct tally *tally, bool *out_more, struct error *err)
     snprintf(tally->from, sizeof(tally->from), "%s", reply->element[2]->str);
     if (!*tally->first)
         snprintf(tally->first, sizeof(tally->first), "%s", reply->element[3]->str);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return true;
 }
 
@@ -170,7 +170,7 @@ bool redis_lag(struct broker *base, const char *stream, const char *group, int t
     if (!redis_control(tally.broker, &request, tally.until_ms, &reply, err))
         return false;
     bool known = read_lag(&tally, reply->element, out, err);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return known;
 }
 
@@ -245,7 +245,7 @@ bool redis_peek(struct broker *base, const char *stream, const char *from, size_
             show(found->element[i], each, context);
         if (shown)
             snprintf(at, sizeof(at), "(%s", found->element[shown - 1]->element[0]->str);
-        freeReplyObject(found);
+        redis_reply_free(found);
     }
     return true;
 }

@@ -387,6 +387,7 @@ static bool start_attempt(struct redis_link *link, int64_t until_ms, struct erro
     if (!link->handle)
         abort(); /* out of memory */
     link->handle->flags &= ~REDIS_BLOCK;
+    redis_reply_use(link->handle->reader);
     link->state = CONNECTING;
     link->attempt_until_ms = steady_ms() + ATTEMPT_MS;
     return true;
@@ -444,7 +445,7 @@ static bool go_on_greeting(struct redis_link *link, int64_t until_ms, struct err
     if (!receive(link, until_ms, &reply, err))
         return false;
     bool welcome = judge_greeting(link->greetings[0], reply, err);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     if (!welcome)
         return false;
     memmove(link->greetings, link->greetings + 1,
@@ -699,7 +700,7 @@ static bool load(struct redis_link *link, const struct redis_script *script, int
     redis_link_append_load(link, script);
     bool loaded = redis_link_reply(link, until_ms, &reply, err) &&
                   redis_link_loaded(link, script, reply, err);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return loaded;
 }
 
@@ -735,7 +736,7 @@ bool redis_link_ask(struct redis_link *link, const struct redis_request *request
     bool asked = ask_once(link, request, until_ms, &reply, err);
 
     if (asked && request->script && redis_script_is_missing(reply)) {
-        freeReplyObject(reply);
+        redis_reply_free(reply);
         forget_script(link, request->script);
         reply = NULL;
         asked = ask_once(link, request, until_ms, &reply, err);
@@ -746,7 +747,7 @@ bool redis_link_ask(struct redis_link *link, const struct redis_request *request
     if (reply->type != REDIS_REPLY_ERROR)
         return true;
     redis_refusal(reply, err, NULL);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return error_wrap(err, "%s", what);
 }
 

@@ -7,7 +7,7 @@
  * away, not read on: what comes late must not answer the next command. When it is thrown away, the
  * replies that are still expected fail like the first one did.
  *
- * Ownership  A reply is the caller's: freeReplyObject.
+ * Ownership  A reply is the caller's: redis_reply_free.
  * Errors     UNAVAILABLE: not sent, it did not happen. UNKNOWN: sent, and no reply came. DENIED,
  *            INVALID: the server does not let us in as the URL has it. CLOSED, "woken". What the
  *            server refuses is a reply of type REDIS_REPLY_ERROR: redis_refusal makes an error of
@@ -19,8 +19,8 @@
 #define BROKER_REDIS_LINK_H
 
 #include "base/error.h"
+#include "broker/redis_reply.h"
 
-#include <hiredis/hiredis.h>
 #include <stdint.h>
 
 #define REDIS_WOKEN "woken" /* the reason of the error when redis_link_wake ended a wait */

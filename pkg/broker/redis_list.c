@@ -137,7 +137,7 @@ static bool list_stream(const struct listing *listing, const char *name, struct 
     struct broker_stream_info info = read_stream(name, described);
     listing->each(listing->context, &info, NULL);
     bool listed = list_groups(listing, &info, described->element[0], err);
-    freeReplyObject(described);
+    redis_reply_free(described);
     return listed;
 }
 
@@ -160,6 +160,6 @@ bool redis_list(struct broker *base, broker_listed *each, void *context, int tim
     for (size_t i = 0; listed && i < names->elements; i++)
         listed = list_stream(&listing, sorted[i], err);
     free(sorted);
-    freeReplyObject(names);
+    redis_reply_free(names);
     return listed;
 }

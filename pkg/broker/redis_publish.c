@@ -644,7 +644,7 @@ static void receive(struct redis_publisher *publisher)
     if (received && publisher->call_count > 0)
         on_reply(publisher, reply);
     if (received) {
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     } else if (err.code != ERROR_TIMEOUT && !is_woken(&err)) {
         publisher->trouble = err;
         lose_calls(publisher, err.code == ERROR_UNKNOWN);

@@ -97,7 +97,7 @@ bool redis_state_get(struct broker *base, const char *bucket, const char *key, b
     bool found = redis_bucket_value(key, reply, &value);
     if (found)
         see(context, BROKER_SEEN_VALUE, &value);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return found || error_set(err, ERROR_NOT_FOUND, "there is no value");
 }
 
@@ -139,7 +139,7 @@ static bool make_change(struct broker *base, const struct change *change, int ti
     if (!redis_control(redis_broker_of(base), &request, until_ms, &reply, err))
         return false;
     *out_revision = reply->str ? strtoull(reply->str, NULL, 10) : 0;
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return true;
 }
 

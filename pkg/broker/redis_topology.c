@@ -90,7 +90,7 @@ static bool note_name(struct redis_broker *broker, const char *name, int64_t unt
 
     if (!redis_control(broker, &request, until_ms, &reply, err))
         return false;
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return true;
 }
 
@@ -116,7 +116,7 @@ static bool declare_stream(struct redis_broker *broker, const struct broker_stre
                     redis_control(broker, &request, until_ms, &found, err);
     if (declared) {
         report_stream(declaration, stream->name, settings, found);
-        freeReplyObject(found);
+        redis_reply_free(found);
     }
     redis_settings_free(settings, REDIS_STREAM_SETTINGS);
     return declared || error_wrap(err, "'%s'", stream->name);
@@ -173,7 +173,7 @@ static bool declare_group(struct redis_broker *broker, const struct broker_group
             declaration->report(declaration->context, group->name, BROKER_CREATED, "");
         else if (declared)
             report_group(declaration, group->name, settings, found->element[0]->str);
-        freeReplyObject(found);
+        redis_reply_free(found);
     }
     redis_settings_free(settings, REDIS_GROUP_SETTINGS);
     return declared || error_wrap(err, "'%s'", group->name);
@@ -245,7 +245,7 @@ bool redis_group_recreate(struct redis_broker *broker, const char *stream, const
 
     if (!redis_control(broker, &request, until_ms, &reply, err))
         return error_wrap(err, "make consumer '%s' again", group);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return true;
 }
 
@@ -313,7 +313,7 @@ bool redis_trim(struct broker *base, const char *stream, int64_t keep_ms, int ti
         if (!redis_control(broker, &request, until_ms, &reply, err))
             return false;
         more = reply->integer > 0 && steady_ms() < until_ms;
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     }
     return true;
 }
@@ -354,7 +354,7 @@ static bool remove_some(struct redis_broker *broker, const char *stream,
     if (!redis_control(broker, &request, until_ms, &reply, err))
         return false;
     bool removed = reply->type == REDIS_REPLY_INTEGER;
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return removed || error_input(err, "has_consumers", "", "the stream has consumers");
 }
 

@@ -144,7 +144,7 @@ static bool read_revision(struct watch *watch, int64_t until_ms, uint64_t *out, 
                          err))
         return false;
     *out = reply->str ? strtoull(reply->str, NULL, 10) : 0;
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     return true;
 }
 
@@ -173,7 +173,7 @@ static bool scan(struct watch *watch, struct error *err)
             return false;
         tell_members(watch, reply->element[1]);
         snprintf(cursor, sizeof(cursor), "%s", reply->element[0]->str);
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     } while (strcmp(cursor, "0") != 0);
     return true;
 }
@@ -262,7 +262,7 @@ static bool tell_changes(struct watch *watch, const struct change *changes, size
         return false;
     for (size_t i = 0; i < count && i < values->elements; i++)
         tell_change(watch, &changes[i], values->element[i]);
-    freeReplyObject(values);
+    redis_reply_free(values);
     return true;
 }
 
@@ -317,7 +317,7 @@ static void follow(struct watch *watch)
             goes_on = take_in(watch, reply->element[0]->element[1]);
         else
             goes_on = reply->type == REDIS_REPLY_NIL && is_same_bucket(watch);
-        freeReplyObject(reply);
+        redis_reply_free(reply);
     }
     if (goes_on)
         redis_link_drop(watch->feed.link);

@@ -67,6 +67,7 @@ static void check(void **state)
     redisReader *reader = redisReaderCreate();
     void *reply = NULL;
 
+    redis_reply_use(reader);
     redisReaderFeed(reader, row->wire, wire_size(row->wire));
     assert_int_equal(redisReaderGetReply(reader, &reply), REDIS_OK);
     assert_non_null(reply);
@@ -83,7 +84,7 @@ static void check(void **state)
         assert_string_equal(headers[0].name, row->first_name);
         assert_string_equal(headers[0].value, row->first_value);
     }
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     redisReaderFree(reader);
 }
 

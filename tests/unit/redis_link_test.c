@@ -203,7 +203,7 @@ static void expect_call(struct redis_link *link, const char *text, const char *c
 
     assert_ok(call(link, words, CALL_MS, &reply, &err));
     expect_text(reply->str, text);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
 }
 
 /* Another link with another URL of the same server: user and password, database. */
@@ -244,11 +244,11 @@ static void bytes_are_bytes(void **state)
     for (size_t i = 0; i < sizeof(data); i++)
         data[i] = (char)(i * 31);
     assert_ok(redis_link_call(world->link, 3, set, set_sizes, now_ms() + CALL_MS, &reply, &err));
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     assert_ok(redis_link_call(world->link, 2, get, get_sizes, now_ms() + CALL_MS, &reply, &err));
     assert_int_equal(reply->len, sizeof(data));
     assert_memory_equal(reply->str, data, sizeof(data));
-    freeReplyObject(reply);
+    redis_reply_free(reply);
 }
 
 static void expect_next(struct redis_link *link, const char *text)
@@ -258,7 +258,7 @@ static void expect_next(struct redis_link *link, const char *text)
 
     assert_ok(redis_link_reply(link, now_ms() + CALL_MS, &reply, &err));
     assert_string_equal(reply->str, text);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
 }
 
 static void replies_come_in_order(void **state)
@@ -307,7 +307,7 @@ static void expect_sum(struct redis_link *link)
 
     assert_ok(run_script(link, &sum, &reply, &err));
     assert_int_equal(reply->integer, 42);
-    freeReplyObject(reply);
+    redis_reply_free(reply);
 }
 
 static void a_script_outlives_its_being_forgotten(void **state)
@@ -334,7 +334,7 @@ static void want_password(const struct world *world, const char *password)
     struct error err;
 
     assert_ok(redis_link_call(world->link, 4, arguments, NULL, now_ms() + CALL_MS, &reply, &err));
-    freeReplyObject(reply);
+    redis_reply_free(reply);
 }
 
 static void a_password_lets_in(void **state)
@@ -492,7 +492,7 @@ static void a_wait_leaves_the_command_in_flight(void **state)
     expect_call(other, NULL, WORDS("RPUSH", "list", "v"));
     assert_ok(redis_link_wait(world->link, now_ms() + CALL_MS, &reply, &err));
     assert_string_equal(reply->element[1]->str, "v");
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     assert_int_equal(redis_link_connections(world->link), 1);
     redis_link_free(other);
     redis_address_free(address);
@@ -535,7 +535,7 @@ static void what_is_pushed_arrives_and_is_not_waited_for_on_a_new_link(void **st
     expect_call(other, NULL, WORDS("PUBLISH", "news", "hello"));
     assert_ok(redis_link_wait(world->link, now_ms() + CALL_MS, &reply, &err));
     assert_string_equal(reply->element[2]->str, "hello");
-    freeReplyObject(reply);
+    redis_reply_free(reply);
     server_kill(world->server);
     assert_fails(redis_link_wait(world->link, now_ms() + CALL_MS, &reply, &err), ERROR_UNAVAILABLE);
     assert_fails(redis_link_wait(world->link, now_ms() + CALL_MS, &reply, &err), ERROR_UNAVAILABLE);
