@@ -38,6 +38,7 @@ static void labour_start(struct labour *labour, struct broker *broker,
     dead_walk_start(&labour->walk, broker, filter, work->from, timeout_ms);
     labour->work = work;
     work->matched = work->done = work->cut = 0;
+    memcpy(labour->first, labour->walk.next, sizeof(labour->first));
 }
 
 static size_t room_of(const struct dead_work *work, size_t group)
@@ -110,14 +111,13 @@ static void note_end(void *context, const struct broker_stream_info *stream,
         snprintf(work->end, sizeof(work->end), "%s", stream->last);
 }
 
-/* Without it replaying is bounded by its time alone. */
-static void find_end(struct labour *labour)
+/* Without it a replay would meet again what it has replayed and what has failed again. */
+static bool find_end(struct labour *labour, struct error *err)
 {
-    struct error ignored;
-
-    if (!labour->work->end[0])
-        (void)!broker_list(labour->walk.broker, note_end, labour->work,
-                           dead_walk_remaining_ms(&labour->walk) / LIST_SHARE, &ignored);
+    return labour->work->end[0] ||
+           broker_list(labour->walk.broker, note_end, labour->work,
+                       dead_walk_remaining_ms(&labour->walk) / LIST_SHARE, err) ||
+           error_wrap(err, "find the last dead letter");
 }
 
 /* Sequences are numbers, "17", or pairs of them, "1700000000000-3". */
@@ -352,8 +352,9 @@ bool dead_letter_replay(struct broker *broker, const struct dead_filter *filter,
     if (work->per_second < 0)
         return error_set(err, ERROR_INVALID, "replay dead letters: a negative rate");
     replay->labour.wants_all = true;
-    find_end(&replay->labour);
-    if (work->dry_run) {
+    if (!find_end(&replay->labour, err)) {
+        well = false;
+    } else if (work->dry_run) {
         well = only_count(&replay->labour, err);
     } else {
         AUTO(arena_free) struct arena *group = arena_new(ARENA_CHUNK);

@@ -27,6 +27,12 @@ struct nats_lease {
     char sequence[BROKER_SEQUENCE_SIZE];
 };
 
+/* The settlements of one connection that nobody has confirmed. */
+struct nats_trail {
+    char subject[NATS_SUBJECT_SIZE]; /* where the latest went, or "" */
+    unsigned epoch;                  /* of the connection, at that one */
+};
+
 struct nats_consumer {
     struct broker_consumer base;
     struct nats_broker *broker; /* borrowed */
@@ -44,8 +50,7 @@ struct nats_consumer {
     unsigned empty_fetches; /* in a row */
     uint64_t next_delivery; /* while all before it are done, and done by us; else 0 */
     uint64_t last_delivery; /* that was settled here */
-    char unconfirmed[NATS_SUBJECT_SIZE]; /* where the latest unconfirmed settlement went, or "" */
-    unsigned settled_epoch;              /* of the connections, at that settlement */
+    struct nats_trail pull_trail, settle_trail; /* by connection */
     int64_t doubt_until_ms; /* what a lost connection may have taken is leased so long */
     uint64_t floor;         /* everything up to here is settled, whoever did it */
     char created[40];       /* the stream's birth, "" while unknown: the floor is its */
@@ -55,10 +60,10 @@ struct nats_consumer {
     pthread_cond_t arrived;
     struct nats_arrival *ring; /* guarded by lock, with everything below it */
     size_t ring_room, ring_first, ring_count, ring_bytes;
-    int64_t expected;      /* asked for, neither come nor refused */
-    int64_t behind;        /* in the stream when the latest of the batch was delivered */
-    int64_t lost_ms;       /* when what is expected will not come any more */
-    bool at_once;          /* what is expected comes, or is refused, without waiting for anything */
+    int64_t expected; /* asked for, neither come nor refused */
+    int64_t behind;   /* in the stream when the latest of the batch was delivered */
+    int64_t lost_ms;  /* when what is expected will not come any more */
+    bool inexact;     /* a request was given up unheard: what comes of it is taken for another's */
     int64_t hold_until_ms; /* after a refusal: no requests */
     bool waiting, woken, suspicious;
     natsMsg *info; /* the answer to the question above */

@@ -8,11 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EXPIRES_MS 5000 /* of a request; one that a dead leader held is missed so long */
+/* Of a request; one that a dead leader held is missed so long. Not shorter: a 2.9 server that meets
+ * an ended request with a redelivery in its hands counts that message as unread, too. */
+#define EXPIRES_MS 5000
 #define GRACE_MS 1000
 #define HOLD_MS 100 /* after a refusal: no storm of requests */
 #define STEP_MS 250 /* of waiting, then the requests are looked after */
 #define RING_FIRST 64
+#define COUNT_MARK '-' /* "<inbox>.<number of the request>-<messages asked for>" */
+#define DRAIN_SHARE 2  /* a drain waits for what is open for this part of its time */
 #define BYTES_MAX ((size_t)8 * 1024 * 1024) /* read ahead, when the caller wants more */
 #define HEADERS_BYTES ((size_t)64 * 1024)
 #define ARENA_BYTES ((size_t)16 * 1024)
@@ -38,15 +42,16 @@ static void push(struct nats_consumer *consumer, natsMsg *message)
     consumer->ring_bytes += (size_t)natsMsg_GetDataLength(message);
 }
 
-/* How many messages a request that ended did not get; all that is open when it does not say. */
-static int64_t left_over(natsMsg *message, int64_t expected)
+/* How many messages a request that ended did not get: one that was refused does not say, and got
+ * none of what it asked for, which its subject tells. Others may still be open. */
+static int64_t left_over(const struct nats_consumer *consumer, natsMsg *message)
 {
     const char *text = NULL;
 
     if (natsMsgHeader_Get(message, "Nats-Pending-Messages", &text) != NATS_OK || !text)
-        return expected;
-    long long left = strtoll(text, NULL, 10);
-    return left < 0 || left > expected ? expected : left;
+        text = strchr(natsMsg_GetSubject(message) + strlen(consumer->pull_inbox), COUNT_MARK);
+    long long left = text ? strtoll(text + (*text == COUNT_MARK), NULL, 10) : 0;
+    return left < 0 || left > consumer->expected ? consumer->expected : left;
 }
 
 static bool header_has(natsMsg *message, const char *name, const char *word)
@@ -68,7 +73,7 @@ static void request_ended(struct nats_consumer *consumer, natsMsg *message)
     if (header_has(message, "Status", "100"))
         return;
     pthread_mutex_lock(&consumer->lock);
-    consumer->expected -= left_over(message, consumer->expected);
+    consumer->expected -= left_over(consumer, message);
     if (!full)
         consumer->behind = 0; /* or out of reach: a waiting request learns of more */
     if (!idle && !full)
@@ -177,8 +182,10 @@ static void forget_lost(struct nats_consumer *consumer, int64_t now_ms)
 
     if (epoch != consumer->epoch)
         consumer->behind = INT64_MAX;
-    if (epoch != consumer->epoch || now_ms > consumer->lost_ms)
+    if (epoch != consumer->epoch || now_ms > consumer->lost_ms) {
+        consumer->inexact = consumer->inexact || consumer->expected > 0;
         consumer->expected = 0;
+    }
     consumer->epoch = epoch;
 }
 
@@ -200,10 +207,9 @@ static struct request plan(struct nats_consumer *consumer, int64_t room, size_t 
             request = (struct request){1, wait_ms < EXPIRES_MS ? wait_ms : EXPIRES_MS};
     }
     consumer->expected += request.count;
-    if (request.count) {
-        consumer->lost_ms = now_ms + request.expires_ms + GRACE_MS;
-        consumer->at_once = request.expires_ms == 0;
-    }
+    int64_t lost_ms = now_ms + request.expires_ms + GRACE_MS;
+    if (request.count && lost_ms > consumer->lost_ms)
+        consumer->lost_ms = lost_ms;
     pthread_mutex_unlock(&consumer->lock);
     return request;
 }
@@ -211,7 +217,7 @@ static struct request plan(struct nats_consumer *consumer, int64_t room, size_t 
 static void top_up(struct nats_consumer *consumer, size_t max, size_t max_bytes, int64_t wait_ms)
 {
     struct nats_connection *connection = &consumer->broker->pull;
-    char body[128], reply[NATS_INBOX_SIZE + 16];
+    char body[128], reply[NATS_INBOX_SIZE + 32];
 
     if (!nats_connection_ready(connection))
         return;
@@ -225,7 +231,8 @@ static void top_up(struct nats_consumer *consumer, size_t max, size_t max_bytes,
                    : snprintf(body, sizeof(body),
                               "{\"batch\":%" PRId64 ",\"max_bytes\":%zu,\"no_wait\":true}",
                               request.count, max_bytes);
-    snprintf(reply, sizeof(reply), "%s.%u", consumer->pull_inbox, ++consumer->requests);
+    snprintf(reply, sizeof(reply), "%s.%u%c%" PRId64, consumer->pull_inbox, ++consumer->requests,
+             COUNT_MARK, request.count);
     if (natsConnection_PublishRequest(connection->handle, consumer->next_subject, reply, body,
                                       size) == NATS_OK)
         return;
@@ -397,15 +404,18 @@ bool nats_fetch(struct broker_consumer *base, size_t max, size_t max_bytes, int 
 /* ---- life ---- */
 
 /*
- * What was asked for at once is on its way, or its refusal. A 2.9 server that comes to give a
- * message back to such a request when nobody listens any more counts the message as unread, too.
+ * Every request has its end first: its messages, the server's word, or its time. While one is open
+ * a message may be on its way, and in a cluster whoever sent it does not learn that nobody listens
+ * here any more; it would come again when its lease ends. A single server gives it back itself, and
+ * then a 2.9 counts it as unread, too. Only a request that outlives its share of the drain's time,
+ * of a long fetch that was woken, is given up open.
  */
 static void await_arrivals(struct nats_consumer *consumer, int64_t until_ms)
 {
     pthread_mutex_lock(&consumer->lock);
     if (consumer->lost_ms < until_ms)
         until_ms = consumer->lost_ms;
-    while (consumer->at_once && consumer->expected > 0 && nats_now_ms() < until_ms) {
+    while ((consumer->expected > 0 || consumer->inexact) && nats_now_ms() < until_ms) {
         consumer->waiting = true;
         nats_condition_wait(&consumer->arrived, &consumer->lock, until_ms);
     }
@@ -426,29 +436,14 @@ static bool stop_arrivals(struct nats_consumer *consumer, int64_t until_ms, stru
            nats_failed(status, "stop reading", err);
 }
 
-static bool flush(struct nats_connection *connection, int64_t until_ms, struct error *err)
-{
-    bool connected = nats_connection_wait(connection, until_ms);
-    int64_t left_ms = until_ms - nats_now_ms();
-
-    if (!connected)
-        return error_set(err, ERROR_UNAVAILABLE, "not connected");
-    natsStatus status =
-        left_ms > 0 ? natsConnection_FlushTimeout(connection->handle, left_ms) : NATS_TIMEOUT;
-
-    return status == NATS_OK || nats_failed(status, "flush", err);
-}
-
 bool nats_drain_consumer(struct broker_consumer *base, int timeout_ms, struct error *err)
 {
     struct nats_consumer *consumer = nats_consumer_of(base);
-    struct nats_broker *broker = consumer->broker;
-    int64_t until_ms = nats_now_ms() + timeout_ms;
+    int64_t now_ms = nats_now_ms(), until_ms = now_ms + timeout_ms;
 
     base->drained = true;
-    await_arrivals(consumer, until_ms);
+    await_arrivals(consumer, now_ms + timeout_ms / DRAIN_SHARE);
     return stop_arrivals(consumer, until_ms, err) && nats_give_back(consumer, until_ms, err) &&
-           flush(&broker->settle, until_ms, err) && flush(&broker->pull, until_ms, err) &&
            nats_confirm_settled(consumer, until_ms, err);
 }
 

@@ -91,10 +91,9 @@ static unsigned next_round(struct nats_consumer *consumer)
 }
 
 /* Settling twice is harmless, so a round that is not complete is repeated as a whole. */
-static bool send_confirmed(struct nats_consumer *consumer, const struct settlement *settlement,
-                           int64_t until_ms, struct error *err)
+static bool send_confirmed(struct nats_consumer *consumer, struct nats_connection *connection,
+                           const struct settlement *settlement, int64_t until_ms, struct error *err)
 {
-    struct nats_connection *connection = connection_for(consumer, settlement->count);
     char reply[NATS_INBOX_SIZE + 16];
     int64_t now_ms;
 
@@ -138,24 +137,28 @@ static void raise_floor(struct nats_consumer *consumer, const struct broker_verd
     }
 }
 
-/* A settlement that was lost with its connection shows only in the message's coming again. */
-static void doubt_lost(struct nats_consumer *consumer, unsigned epoch)
+static struct nats_trail *trail_of(struct nats_consumer *consumer,
+                                   const struct nats_connection *connection)
 {
-    if (*consumer->unconfirmed && epoch != consumer->settled_epoch)
+    return connection == &consumer->broker->pull ? &consumer->pull_trail : &consumer->settle_trail;
+}
+
+/* A settlement that was lost with its connection shows only in the message's coming again. */
+static void doubt_lost(struct nats_consumer *consumer, struct nats_trail *trail, unsigned epoch)
+{
+    if (*trail->subject && epoch != trail->epoch)
         consumer->doubt_until_ms =
             nats_now_ms() + consumer->base.group->ack_wait_ms + REDELIVERY_MS;
-    consumer->settled_epoch = epoch;
+    trail->epoch = epoch;
 }
 
-static unsigned epoch_of(struct nats_broker *broker)
+static void note_unconfirmed(struct nats_consumer *consumer, struct nats_connection *connection,
+                             const char *subject)
 {
-    return atomic_load(&broker->pull.epoch) + atomic_load(&broker->settle.epoch);
-}
+    struct nats_trail *trail = trail_of(consumer, connection);
 
-static void note_unconfirmed(struct nats_consumer *consumer, const char *subject)
-{
-    doubt_lost(consumer, epoch_of(consumer->broker));
-    snprintf(consumer->unconfirmed, sizeof(consumer->unconfirmed), "%s", subject);
+    doubt_lost(consumer, trail, atomic_load(&connection->epoch));
+    snprintf(trail->subject, sizeof(trail->subject), "%s", subject);
 }
 
 bool nats_settle(struct broker_consumer *base, const struct broker_verdict *verdicts, bool confirm,
@@ -173,10 +176,10 @@ bool nats_settle(struct broker_consumer *base, const struct broker_verdict *verd
 
     struct nats_connection *connection = connection_for(consumer, settlement.count);
     bool settled =
-        confirm ? send_confirmed(consumer, &settlement, until_ms, err)
+        confirm ? send_confirmed(consumer, connection, &settlement, until_ms, err)
                 : ready(connection, until_ms, err) && send_all(connection, &settlement, NULL, err);
     if (settled && !confirm)
-        note_unconfirmed(consumer, settlement.subjects[settlement.count - 1]);
+        note_unconfirmed(consumer, connection, settlement.subjects[settlement.count - 1]);
     free(settlement.subjects);
     if (settled)
         raise_floor(consumer, verdicts);
@@ -224,31 +227,44 @@ bool nats_give_back(struct nats_consumer *consumer, int64_t until_ms, struct err
     struct settlement settlement = {.body = NAK};
 
     settlement.count = read_ahead(consumer, &settlement.subjects, 0);
-    bool given = settlement.count == 0 || send_confirmed(consumer, &settlement, until_ms, err);
+    struct nats_connection *connection = connection_for(consumer, settlement.count);
+    bool given =
+        settlement.count == 0 || send_confirmed(consumer, connection, &settlement, until_ms, err);
     free(settlement.subjects);
     return given;
 }
 
 /*
  * The server puts settlements in a queue of the consumer's own, and answers a flush before it has
- * come to them. So one more goes behind them and asks for an answer: progress on a message that
- * does not exist, which changes nothing.
+ * come to them; in a cluster it is another one's. So one more goes behind them, on their
+ * connection, and asks for an answer: progress on a message that does not exist, which changes
+ * nothing.
  */
-bool nats_confirm_settled(struct nats_consumer *consumer, int64_t until_ms, struct error *err)
+static bool confirm_trail(struct nats_consumer *consumer, struct nats_connection *connection,
+                          int64_t until_ms, struct error *err)
 {
+    struct nats_trail *trail = trail_of(consumer, connection);
     char subject[NATS_SUBJECT_SIZE];
     const char *subjects[] = {subject};
     struct settlement settlement = {.subjects = subjects, .body = PROGRESS, .count = 1};
 
-    if (!*consumer->unconfirmed)
+    if (!*trail->subject)
         return true;
-    if (!nats_ack_for(consumer->unconfirmed, NO_SEQUENCE, subject, sizeof(subject)))
-        return error_set(err, ERROR_INTERNAL, "'%s' is no subject of a settlement",
-                         consumer->unconfirmed);
-    if (!send_confirmed(consumer, &settlement, until_ms, err))
+    if (!nats_ack_for(trail->subject, NO_SEQUENCE, subject, sizeof(subject)))
+        return error_set(err, ERROR_INTERNAL, "'%s' is no subject of a settlement", trail->subject);
+    if (!send_confirmed(consumer, connection, &settlement, until_ms, err))
         return false;
-    doubt_lost(consumer, epoch_of(consumer->broker));
-    *consumer->unconfirmed = '\0';
+    doubt_lost(consumer, trail, atomic_load(&connection->epoch));
+    *trail->subject = '\0';
+    return true;
+}
+
+/* A connection without settlements need not be there. */
+bool nats_confirm_settled(struct nats_consumer *consumer, int64_t until_ms, struct error *err)
+{
+    if (!confirm_trail(consumer, &consumer->broker->pull, until_ms, err) ||
+        !confirm_trail(consumer, &consumer->broker->settle, until_ms, err))
+        return false;
     return nats_now_ms() >= consumer->doubt_until_ms ||
            error_set(err, ERROR_UNKNOWN, "a connection was lost, perhaps with settlements");
 }

@@ -1,6 +1,9 @@
 /* A stream with three replicas, and what happens to its members. */
 #include "conformance/load.h"
 
+#include "base/document.h"
+
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -252,6 +255,120 @@ static void delay_outlives_leader(struct stage *stage)
     broker_close_consumer(consumer);
 }
 
+/* ---- what is on its way ---- */
+
+#define HANDOVERS 6
+#define MUTE_MS 200 /* for a drain to begin while its server is mute */
+
+/* A number in what the consumer's leader says of it; -1: it says nothing. */
+static int64_t number_of(const struct server *leader, const struct stage *stage, const char *path)
+{
+    AUTO(buffer_free) struct buffer reply = {0};
+    AUTO(document_free) struct document *info = NULL;
+    char subject[120];
+    struct error err;
+
+    snprintf(subject, sizeof(subject), "$JS.API.CONSUMER.INFO.%s.%s", stage->name,
+             stage->group.name);
+    if (!server_request_within(server_url(leader), subject, "", CALL_MS, &reply, &err) ||
+        !document_parse(&info, reply.data, reply.size, &err))
+        return -1;
+    return document_int(info, path, -1);
+}
+
+/* A fetch that is woken returns; what it asked the leader for stays open. */
+static void leave_request_open(struct stage *stage, const struct server *leader,
+                               struct broker_consumer *consumer)
+{
+    int64_t until_ms = now_ms() + WAIT_MS;
+    struct broker_batch batch;
+    struct error err;
+
+    while (number_of(leader, stage, "num_waiting") != 1 && now_ms() < until_ms) {
+        broker_wake(consumer);
+        assert_ok(broker_fetch(consumer, 1, SIZE_MAX, CALL_MS, &batch, &err));
+        assert_int_equal(batch.count, 0);
+    }
+    assert_true(now_ms() < until_ms);
+}
+
+static void await_sent(struct stage *stage, const struct server *leader)
+{
+    int64_t until_ms = now_ms() + WAIT_MS;
+
+    while (number_of(leader, stage, "num_ack_pending") != 1 && now_ms() < until_ms)
+        pause_ms(1);
+    assert_true(now_ms() < until_ms);
+}
+
+static void publish_from(struct stage *stage, struct broker *publisher, int number)
+{
+    char subject[80], text[16];
+    struct broker_receipt receipt;
+    struct error err;
+
+    snprintf(subject, sizeof(subject), "%s.n", stage->name);
+    struct broker_message message = {.stream = stage->name,
+                                     .subject = subject,
+                                     .id = text,
+                                     .data = text,
+                                     .size = (size_t)snprintf(text, sizeof(text), "%d", number)};
+    assert_ok(broker_publish(publisher, &message, 1, CALL_MS, &receipt, &err));
+}
+
+static void *resume_soon(void *context)
+{
+    pause_ms(MUTE_MS);
+    server_resume(context);
+    return NULL;
+}
+
+/* The message is sent to the consumer's member, which is mute, and then the consumer drains. */
+static void drain_what_is_on_its_way(struct stage *stage, struct broker *publisher,
+                                     struct server *leader, struct server *own, int number)
+{
+    struct broker *broker;
+    pthread_t resumer;
+    struct error err;
+
+    assert_ok(broker_open(&broker, server_url(own), NULL, &err));
+    struct broker_consumer *consumer = consume_as(broker, &stage->group);
+    leave_request_open(stage, leader, consumer);
+    server_pause(own);
+    publish_from(stage, publisher, number);
+    await_sent(stage, leader);
+    pthread_create(&resumer, NULL, resume_soon, own);
+    assert_ok(broker_drain_consumer(consumer, CALL_MS, &err));
+    pthread_join(resumer, NULL);
+    broker_close_consumer(consumer);
+    broker_close(broker);
+}
+
+static void drains_what_is_on_its_way(struct stage *stage)
+{
+    struct broker *publisher;
+    char text[16];
+    struct error err;
+
+    stage->group.ack_wait_ms = 120000;
+    stage_declare(stage);
+    await_whole(stage);
+    size_t leader = await_leader(stage, stage->group.name);
+    size_t first = await_leader(stage, NULL), own = 0;
+    while (own == leader || own == first)
+        own++;
+    assert_ok(broker_open(&publisher, server_url(member(stage, first)), NULL, &err));
+    for (int i = 1; i <= HANDOVERS; i++) {
+        drain_what_is_on_its_way(stage, publisher, member(stage, leader), member(stage, own), i);
+        struct broker_consumer *next = consume_as(publisher, &stage->group);
+        snprintf(text, sizeof(text), "%d", i);
+        expect_done(next, text, 2, CALL_MS);
+        assert_ok(broker_drain_consumer(next, CALL_MS, &err));
+        broker_close_consumer(next);
+    }
+    broker_close(publisher);
+}
+
 static const struct conformance_case cases[] = {
     {"G1 G2 kill -9 of a stream's leader in the middle: nothing is lost or stored twice, "
      "publishing goes on within 10 s",
@@ -264,6 +381,8 @@ static const struct conformance_case cases[] = {
      minority_is_unavailable, OWN_CLUSTER},
     {"G3 dedup outlives a kill -9 of the stream's leader", dedup_outlives_leader, OWN_CLUSTER},
     {"G7 a delay outlives a kill -9 of the consumer's leader", delay_outlives_leader, OWN_CLUSTER},
+    {"G19 a drain gives back what another member had on its way", drains_what_is_on_its_way,
+     OWN_CLUSTER},
 };
 
 const struct conformance_list cluster_cases = {cases, ARRAY_LEN(cases)};

@@ -78,6 +78,21 @@ static void reject(struct broker_consumer *consumer, const char *reason, const c
                (struct broker_verdict){.action = BROKER_REJECT, .reason = reason, .error = error});
 }
 
+/* With a NUL in its bytes. */
+static void publish_poison(struct stage *stage, const char *subject,
+                           const struct broker_header *headers, size_t header_count,
+                           struct broker_receipt *out)
+{
+    struct broker_message message = {.stream = stage->name,
+                                     .subject = subject,
+                                     .id = "poison",
+                                     .headers = headers,
+                                     .header_count = header_count,
+                                     .data = "a\0b",
+                                     .size = 3};
+    assert_true(try_publish(stage, &message, CALL_MS, out));
+}
+
 static void tells_all(struct stage *stage)
 {
     static const struct broker_header headers[] = {{"ce-type", "reading"},
@@ -87,14 +102,7 @@ static void tells_all(struct stage *stage)
 
     stage_declare(stage);
     snprintf(subject, sizeof(subject), "%s.a", stage->name);
-    struct broker_message message = {.stream = stage->name,
-                                     .subject = subject,
-                                     .id = "poison",
-                                     .headers = headers,
-                                     .header_count = ARRAY_LEN(headers),
-                                     .data = "a\0b",
-                                     .size = 3};
-    assert_true(try_publish(stage, &message, CALL_MS, &receipt));
+    publish_poison(stage, subject, headers, ARRAY_LEN(headers), &receipt);
     struct broker_consumer *consumer = consume(stage);
     assert_int_equal(take(consumer, 1, CALL_MS).count, 1);
     settle_all(consumer, 1, (struct broker_verdict){.action = BROKER_RETRY});
@@ -416,14 +424,7 @@ static void replay_delivers(struct stage *stage)
 
     stage_declare(stage);
     snprintf(subject, sizeof(subject), "%s.a.b", stage->name);
-    struct broker_message message = {.stream = stage->name,
-                                     .subject = subject,
-                                     .id = "poison",
-                                     .headers = headers,
-                                     .header_count = ARRAY_LEN(headers),
-                                     .data = "a\0b",
-                                     .size = 3};
-    assert_true(try_publish(stage, &message, CALL_MS, &receipt));
+    publish_poison(stage, subject, headers, ARRAY_LEN(headers), &receipt);
     struct broker_consumer *consumer = consume(stage);
     assert_int_equal(take(consumer, 1, CALL_MS).count, 1);
     reject(consumer, "bad", "no");
@@ -916,6 +917,26 @@ static void pages_survive_removals(struct stage *stage)
     broker_close_consumer(consumer);
 }
 
+static void replay_needs_the_end(struct stage *stage)
+{
+    struct dead_filter filter = ours(stage);
+    struct error err;
+
+    stage_declare(stage);
+    struct broker_consumer *consumer = consume(stage);
+    bury_numbers(stage, consumer, 1, 2, "bad");
+    struct dead_work work = {.from = "1", .max = SIZE_MAX};
+    broker_memory_away(stage->broker, true);
+    assert_fails(dead_letter_replay(stage->broker, &filter, &work, CALL_MS, &err),
+                 ERROR_UNAVAILABLE);
+    assert_non_null(strstr(err.message, "replay dead letters: find the last dead letter: "));
+    assert_work(&work, 0, 0, 0);
+    assert_string_equal(work.next, work.from);
+    broker_memory_away(stage->broker, false);
+    replay_all(stage, 2);
+    broker_close_consumer(consumer);
+}
+
 static const struct conformance_case cases[] = {
     {"G11 a rejected message becomes one dead letter that tells all", tells_all, ANY_DRIVER},
     {"G10 past max_attempts it is a dead letter and no handler sees it", limit_quarantines,
@@ -946,6 +967,8 @@ static const struct conformance_case cases[] = {
     {"G12 what fails again is not replayed again on the way", what_fails_again_waits, ANY_DRIVER},
     {"G12 a replay ends at what cannot be published, and says so", stops_at_what_has_no_stream,
      ANY_DRIVER | ALONE},
+    {"G12 a replay that cannot learn where it ends fails, and begins there another time",
+     replay_needs_the_end, ONLY_MEMORY},
     {"replay keeps to its rate and its time", rate_holds, ANY_DRIVER | ALONE},
     {"a dry run changes nothing", dry_run_changes_nothing, ANY_DRIVER},
     {"a purge removes what is meant and nothing else", purge_removes_what_is_meant, ANY_DRIVER},

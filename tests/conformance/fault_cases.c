@@ -27,6 +27,7 @@ static void start_again(struct stage *stage)
 /* ---- under load ---- */
 
 #define MESSAGES 400
+#define DRAINS 20 /* at whatever moment each comes */
 
 static void killed_broker_loses_nothing(struct stage *stage)
 {
@@ -44,21 +45,26 @@ static void killed_broker_loses_nothing(struct stage *stage)
     broker_close_consumer(load.consumer);
 }
 
+/*
+ * What a drain leaves behind would be seen too late, or never: nobody waits as long as a lease. The
+ * count of what is in flight would say less, a NATS server's has in it what was given back, too,
+ * until somebody asks for that.
+ */
 static void drains_under_load(struct stage *stage)
 {
     static struct load load = {.count = MESSAGES, .publish_ms = CALL_MS};
     struct error err;
 
-    stage->group.ack_wait_ms = 30000; /* nothing comes twice by itself */
+    stage->group.ack_wait_ms = 2LL * LOAD_SEEN_MS;
     stage_declare(stage);
     load_start(&load, stage);
-    load_await(&load, MESSAGES / 4, WAIT_MS);
-    load_stop_fetching(&load);
-    assert_ok(broker_drain_consumer(load.consumer, CALL_MS, &err));
-    expect_in_flight(stage, 0);
-    broker_close_consumer(load.consumer);
-
-    load_start_fetching(&load);
+    for (int round = 1; round <= DRAINS; round++) {
+        load_await(&load, round * MESSAGES / (DRAINS + 1), WAIT_MS);
+        load_stop_fetching(&load);
+        assert_ok(broker_drain_consumer(load.consumer, CALL_MS, &err));
+        broker_close_consumer(load.consumer);
+        load_start_fetching(&load);
+    }
     load_finish(&load);
     for (int i = 1; i <= MESSAGES; i++)
         assert_int_equal(load.seen[i], 1);
@@ -679,7 +685,7 @@ static const struct conformance_case cases[] = {
     {"declare keeps what others set, and reports drift without touching it", keeps_what_others_set,
      ONLY_REAL},
     {"G19 a drain under load: nothing in flight, nothing lost, nothing twice", drains_under_load,
-     ONE_SERVER},
+     ANY_DRIVER},
 };
 
 const struct conformance_list fault_cases = {cases, ARRAY_LEN(cases)};

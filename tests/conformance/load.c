@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #define FETCH_MAX 16
-#define SEEN_MS 60000 /* for what was published to be seen, after the last publish */
 
 static bool publish_one(struct load *load, int number)
 {
@@ -69,13 +68,13 @@ static void fetch_some(struct load *load)
 static void *fetch_all(void *context)
 {
     struct load *load = context;
-    int64_t until_ms = now_ms() + SEEN_MS;
+    int64_t until_ms = now_ms() + LOAD_SEEN_MS;
 
     while (!is_over(load) && now_ms() < until_ms) {
         int before = load->unique;
         fetch_some(load);
         if (load->unique > before)
-            until_ms = now_ms() + SEEN_MS;
+            until_ms = now_ms() + LOAD_SEEN_MS;
     }
     return NULL;
 }

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #define LOAD_MAX 50000
+#define LOAD_SEEN_MS 60000 /* for what was published to be seen, after the latest that was */
 
 struct load {
     struct stage *stage;              /* borrowed */

@@ -113,6 +113,8 @@ static size_t count_letters(struct client *client)
     return count;
 }
 
+#define REPLAY "POST", "/dead-letters/replay"
+
 static const struct row {
     const char *name, *method, *target, *body;
     int status;
@@ -158,33 +160,28 @@ static const struct row {
      "\"not_found\"", 4},
     {"one has no parameters", "GET", "/dead-letters/2?a=b", "", 422, "unknown_parameter", 4},
 
-    {"a replay by reason", "POST", "/dead-letters/replay", "{\"reason\":\"red\",\"odd\":1}", 200,
+    {"a replay by reason", REPLAY, "{\"reason\":\"red\",\"odd\":1}", 200,
      "{\"matched\":2,\"replayed\":2,\"next\":null,\"cut\":0}", 2},
-    {"a replay of one", "POST", "/dead-letters/replay", "{\"id\":\"2\"}", 200, "\"replayed\":1", 3},
-    {"a replay of some tells where to go on", "POST", "/dead-letters/replay", "{\"max\":1}", 200,
+    {"a replay of one", REPLAY, "{\"id\":\"2\"}", 200, "\"replayed\":1", 3},
+    {"a replay of some tells where to go on", REPLAY, "{\"max\":1}", 200,
      "\"replayed\":1,\"next\":\"", 3},
-    {"what is cut is left alone", "POST", "/dead-letters/replay", "{\"stream\":\"LOGS\"}", 200,
+    {"what is cut is left alone", REPLAY, "{\"stream\":\"LOGS\"}", 200,
      "{\"matched\":3,\"replayed\":2,\"next\":null,\"cut\":1}", 2},
-    {"an empty body means all, and what stops it is told", "POST", "/dead-letters/replay", "", 200,
+    {"an empty body means all, and what stops it is told", REPLAY, "", 200,
      "\"replayed\":2,\"next\":\"", 2},
-    {"and named", "POST", "/dead-letters/replay", "{}", 200, "dead letter 4 to 'GONE'", 2},
-    {"a stream that is gone is no route that is", "POST", "/dead-letters/replay",
-     "{\"stream\":\"GONE\"}", 200, "\"error\":{\"code\":\"not_found\"", 4},
-    {"a dry run", "POST", "/dead-letters/replay", "{\"dry_run\":true}", 200,
+    {"and named", REPLAY, "{}", 200, "dead letter 4 to 'GONE'", 2},
+    {"a stream that is gone is no route that is", REPLAY, "{\"stream\":\"GONE\"}", 200,
+     "\"error\":{\"code\":\"not_found\"", 4},
+    {"a dry run", REPLAY, "{\"dry_run\":true}", 200,
      "{\"matched\":4,\"replayed\":0,\"next\":null,\"cut\":1}", 4},
-    {"null is absent", "POST", "/dead-letters/replay", "{\"reason\":null,\"dry_run\":true}", 200,
-     "\"matched\":4", 4},
-    {"a body that is no JSON", "POST", "/dead-letters/replay", "red", 400, "json_syntax", 4},
-    {"a reason that is a number", "POST", "/dead-letters/replay", "{\"reason\":1}", 422,
-     "\"/reason\"", 4},
-    {"a rate of nothing", "POST", "/dead-letters/replay", "{\"per_second\":0}", 422,
-     "\"/per_second\"", 4},
-    {"a time that is none", "POST", "/dead-letters/replay", "{\"from\":\"today\"}", 422,
-     "\"/from\"", 4},
-    {"times of a body have an order", "POST", "/dead-letters/replay",
+    {"null is absent", REPLAY, "{\"reason\":null,\"dry_run\":true}", 200, "\"matched\":4", 4},
+    {"a body that is no JSON", REPLAY, "red", 400, "json_syntax", 4},
+    {"a reason that is a number", REPLAY, "{\"reason\":1}", 422, "\"/reason\"", 4},
+    {"a rate of nothing", REPLAY, "{\"per_second\":0}", 422, "\"/per_second\"", 4},
+    {"a time that is none", REPLAY, "{\"from\":\"today\"}", 422, "\"/from\"", 4},
+    {"times of a body have an order", REPLAY,
      "{\"from\":\"2026-01-02T00:00:00Z\",\"to\":\"2026-01-02T00:00:00Z\"}", 422, "\"/from\"", 4},
-    {"a cursor of a body that is none", "POST", "/dead-letters/replay", "{\"cursor\":\"abc\"}", 422,
-     "\"/cursor\"", 4},
+    {"a cursor of a body that is none", REPLAY, "{\"cursor\":\"abc\"}", 422, "\"/cursor\"", 4},
     {"a replay has no parameters", "POST", "/dead-letters/replay?dry_run=true", "", 422,
      "unknown_parameter", 4},
 

@@ -126,6 +126,17 @@ static struct broker_watch *watch(const struct scene *scene, struct eye *eye)
     return watch;
 }
 
+/* A scene with a watch that has told of two keys: "a=one b=one . ". */
+static struct broker_watch *watch_two(struct scene *scene, struct eye *eye)
+{
+    scene_start(scene);
+    put(scene, "a", "one", 0);
+    put(scene, "b", "one", 0);
+    struct broker_watch *watching = watch(scene, eye);
+    expect_seen(eye, "a=one b=one . ");
+    return watching;
+}
+
 /* The stream is gone, and another one in its place, whose revisions begin again at 1. */
 static void another_bucket_is_told_as_a_change(void **state)
 {
@@ -133,11 +144,7 @@ static void another_bucket_is_told_as_a_change(void **state)
     struct eye eye;
 
     (void)state;
-    scene_start(&scene);
-    put(&scene, "a", "one", 0);
-    put(&scene, "b", "one", 0);
-    struct broker_watch *watching = watch(&scene, &eye);
-    expect_seen(&eye, "a=one b=one . ");
+    struct broker_watch *watching = watch_two(&scene, &eye);
     document_free(request(&scene, "$JS.API.STREAM.DELETE.KV_b", ""));
     expect_seen(&eye, "a=one b=one . a=(gone) b=(gone) ");
     put(&scene, "b", "two", 0);
@@ -184,11 +191,7 @@ static void purged_key_is_told_when_it_begins_anew(void **state)
     struct eye eye;
 
     (void)state;
-    scene_start(&scene);
-    put(&scene, "a", "one", 0);
-    put(&scene, "b", "one", 0);
-    struct broker_watch *watching = watch(&scene, &eye);
-    expect_seen(&eye, "a=one b=one . ");
+    struct broker_watch *watching = watch_two(&scene, &eye);
     document_free(request(&scene, "$JS.API.STREAM.PURGE.KV_b", "{\"filter\":\"$KV.b.a\"}"));
     server_stop(scene.server);
     assert_ok(server_start_again(scene.server, &err));

@@ -4,7 +4,7 @@
 
 #include "base/memory.h"
 #include "broker/broker.h"
-#include "support/server.h"
+#include "support/redis_fixture.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -50,11 +50,7 @@ static int start_world(void **state)
     struct world *world = memory_alloc(sizeof(*world));
     struct error err;
 
-    world->stream = (struct broker_stream){.name = "S",
-                                           .subjects = "s.*.x.>",
-                                           .max_bytes = 1000000,
-                                           .dedup_window_ms = 60000,
-                                           .replicas = 1};
+    world->stream = redis_fixture_stream("s.*.x.>", 1000000);
     assert_ok(server_start_redis(&world->server, &err));
     world->broker = open_as(world, "");
     *state = world;
@@ -65,18 +61,14 @@ static int end_world(void **state)
 {
     struct world *world = *state;
 
-    broker_close(world->broker);
-    server_close(world->server);
+    redis_fixture_close(NULL, world->broker, world->server);
     free(world);
     return 0;
 }
 
 static void command(struct world *world, const char *text)
 {
-    AUTO(buffer_free) struct buffer reply = {0};
-    struct error err;
-
-    assert_ok(server_command(world->server, text, &reply, &err));
+    redis_fixture_expect(world->server, text, "");
 }
 
 static void declare(struct world *world)

@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "broker/broker.h"
-#include "support/server.h"
+#include "support/redis_fixture.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -44,20 +44,10 @@ static int start_world(void **state)
 {
     struct world *world = memory_alloc(sizeof(*world));
     struct broker_options options = {.observe = note, .context = world};
-    struct error err;
 
-    world->stream = (struct broker_stream){.name = "S",
-                                           .subjects = "s.>",
-                                           .max_bytes = 100000000,
-                                           .dedup_window_ms = 60000,
-                                           .replicas = 1};
-    world->group = (struct broker_group){.stream = "S",
-                                         .name = "g",
-                                         .ack_wait_ms = 30000,
-                                         .max_in_flight = 5000,
-                                         .max_attempts = 100};
-    assert_ok(server_start_redis(&world->server, &err));
-    assert_ok(broker_open(&world->broker, server_url(world->server), &options, &err));
+    world->stream = redis_fixture_stream("s.>", 100000000);
+    world->group = redis_fixture_group();
+    redis_fixture_open(&world->server, &world->broker, &options);
     *state = world;
     return 0;
 }
@@ -66,9 +56,7 @@ static int end_world(void **state)
 {
     struct world *world = *state;
 
-    broker_close_consumer(world->consumer);
-    broker_close(world->broker);
-    server_close(world->server);
+    redis_fixture_close(world->consumer, world->broker, world->server);
     free(world);
     return 0;
 }
@@ -78,15 +66,9 @@ static int64_t now_ms(void)
     return clock_steady_ms(clock_system());
 }
 
-/* What the server says begins so, as it comes over the wire. */
 static void expect_reply(struct world *world, const char *text, const char *expected)
 {
-    AUTO(buffer_free) struct buffer reply = {0};
-    struct error err;
-
-    assert_ok(server_command(world->server, text, &reply, &err));
-    if (strncmp(reply.data, expected, strlen(expected)) != 0)
-        fail_msg("%s: '%s' is not '%s'", text, reply.data, expected);
+    redis_fixture_expect(world->server, text, expected);
 }
 
 static void command(struct world *world, const char *text)

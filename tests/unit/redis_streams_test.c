@@ -6,7 +6,7 @@
 
 #include "base/memory.h"
 #include "broker/announce.h"
-#include "support/server.h"
+#include "support/redis_fixture.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -29,20 +29,10 @@ struct world {
 static int start_world(void **state)
 {
     struct world *world = memory_alloc(sizeof(*world));
-    struct error err;
 
-    world->stream = (struct broker_stream){.name = "S",
-                                           .subjects = "s.>",
-                                           .max_bytes = 10000000,
-                                           .dedup_window_ms = 60000,
-                                           .replicas = 1};
-    world->group = (struct broker_group){.stream = "S",
-                                         .name = "g",
-                                         .ack_wait_ms = 30000,
-                                         .max_in_flight = 5000,
-                                         .max_attempts = 100};
-    assert_ok(server_start_redis(&world->server, &err));
-    assert_ok(broker_open(&world->broker, server_url(world->server), NULL, &err));
+    world->stream = redis_fixture_stream("s.>", 10000000);
+    world->group = redis_fixture_group();
+    redis_fixture_open(&world->server, &world->broker, NULL);
     *state = world;
     return 0;
 }
@@ -51,19 +41,14 @@ static int end_world(void **state)
 {
     struct world *world = *state;
 
-    broker_close_consumer(world->consumer);
-    broker_close(world->broker);
-    server_close(world->server);
+    redis_fixture_close(world->consumer, world->broker, world->server);
     free(world);
     return 0;
 }
 
 static void command(struct world *world, const char *text)
 {
-    AUTO(buffer_free) struct buffer reply = {0};
-    struct error err;
-
-    assert_ok(server_command(world->server, text, &reply, &err));
+    redis_fixture_expect(world->server, text, "");
 }
 
 static void declare(struct world *world)
