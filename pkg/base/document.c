@@ -118,6 +118,13 @@ int64_t document_int(const struct document *document, const char *path, int64_t 
     return whole ? (int64_t)item->valuedouble : fallback;
 }
 
+double document_number(const struct document *document, const char *path, double fallback)
+{
+    const cJSON *item = find(document, path);
+
+    return cJSON_IsNumber(item) ? item->valuedouble : fallback;
+}
+
 bool document_bool(const struct document *document, const char *path, bool fallback)
 {
     const cJSON *item = find(document, path);

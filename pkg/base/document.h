@@ -26,6 +26,7 @@ AUTO_DEFINE(struct document *, document_free)
 bool document_has(const struct document *document, const char *path);
 const char *document_text(const struct document *document, const char *path); /* NULL: not text */
 int64_t document_int(const struct document *document, const char *path, int64_t fallback);
+double document_number(const struct document *document, const char *path, double fallback);
 bool document_bool(const struct document *document, const char *path, bool fallback);
 
 /* Elements of the list at path; -1 when there is none. Elements are addressed "list.0.name". */

@@ -1,8 +1,10 @@
 #include "base/metrics.h"
 
 #include "base/memory.h"
+#include "base/metrics_window.h"
 #include "base/utf8.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
@@ -13,14 +15,17 @@
 #include <string.h>
 
 #define CELLS_MAX 10000
-#define SLOTS 256 /* of the table that finds a cell: short chains at 10,000 cells */
+#define WINDOWS_MAX 100 /* cells of a summary with quantiles */
+#define SLOTS 256       /* of the table that finds a cell: short chains at 10,000 cells */
 
 struct metrics_cell {
     struct metrics_cell *next_in_slot, *next;
     const struct metrics_family *family;
-    char *labels;              /* as rendered, without braces: also the key */
-    _Atomic uint64_t bits;     /* a double: the value; of a histogram the sum */
-    _Atomic uint64_t counts[]; /* of a histogram: each bucket alone, then what is above all */
+    char *labels;                  /* as rendered, without braces: also the key */
+    struct metrics_window *window; /* of a summary with quantiles */
+    _Atomic uint64_t bits;         /* a double: the value; of a histogram or summary the sum */
+    /* Of a histogram: each bucket alone, then what is above all. Of a summary: one, of all. */
+    _Atomic uint64_t counts[];
 };
 
 struct metrics_family {
@@ -40,6 +45,7 @@ struct collector {
 };
 
 struct metrics {
+    const struct clock *clock; /* borrowed */
     pthread_mutex_t lock;
     /* guarded by lock; a collector never changes once it is in the list */
     struct metrics_family *first, **last;
@@ -49,14 +55,21 @@ struct metrics {
 const double METRICS_SECONDS[METRICS_SECONDS_COUNT] = {
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 };
+const double METRICS_QUANTILES[METRICS_QUANTILES_COUNT] = {0.5, 0.9, 0.99};
 
 struct metrics *metrics_new(void)
 {
     struct metrics *metrics = memory_alloc(sizeof(*metrics));
 
     pthread_mutex_init(&metrics->lock, NULL);
+    metrics->clock = clock_system();
     metrics->last = &metrics->first;
     return metrics;
+}
+
+void metrics_use_clock(struct metrics *metrics, const struct clock *clock)
+{
+    metrics->clock = clock;
 }
 
 static void family_free(struct metrics_family *family)
@@ -64,6 +77,7 @@ static void family_free(struct metrics_family *family)
     while (family->first) {
         struct metrics_cell *cell = family->first;
         family->first = cell->next;
+        metrics_window_free(cell->window);
         free(cell->labels);
         free(cell);
     }
@@ -88,6 +102,24 @@ void metrics_free(struct metrics *metrics)
     free(metrics);
 }
 
+static bool has_window(const struct metrics_description *description)
+{
+    return description->kind == METRICS_SUMMARY && description->bucket_count > 0;
+}
+
+/* How many counts a cell has besides its value. */
+static size_t counts_of(const struct metrics_description *description)
+{
+    switch (description->kind) {
+    case METRICS_HISTOGRAM:
+        return description->bucket_count + 1;
+    case METRICS_SUMMARY:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
 /* Called with the lock held. */
 static struct metrics_family *find_family(const struct metrics *metrics, const char *name)
 {
@@ -100,6 +132,7 @@ static struct metrics_family *find_family(const struct metrics *metrics, const c
 struct metrics_family *metrics_family(struct metrics *metrics,
                                       const struct metrics_description *description)
 {
+    assert(!has_window(description) || description->bucket_count <= METRICS_QUANTILES_MAX);
     pthread_mutex_lock(&metrics->lock);
     struct metrics_family *family = find_family(metrics, description->name);
     if (!family) {
@@ -168,15 +201,13 @@ static struct metrics_cell *find_cell(const struct metrics_family *family, const
 /* Called with the lock held. */
 static struct metrics_cell *make_cell(struct metrics_family *family, const char *labels)
 {
-    size_t counts = 0;
-
-    if (family->description.kind == METRICS_HISTOGRAM)
-        counts = family->description.bucket_count + 1;
-
+    size_t counts = counts_of(&family->description);
     struct metrics_cell *cell = memory_alloc(sizeof(*cell) + counts * sizeof(cell->counts[0]));
     struct metrics_cell **slot = &family->slots[slot_of(labels)];
     cell->family = family;
     cell->labels = memory_text(labels);
+    if (has_window(&family->description))
+        cell->window = metrics_window_new();
     cell->next_in_slot = *slot;
     *slot = cell;
     *family->last = cell;
@@ -192,7 +223,7 @@ struct metrics_cell *metrics_cell(struct metrics_family *family, const char *con
     append_labels(&labels, &family->description, values);
     pthread_mutex_lock(&family->metrics->lock);
     struct metrics_cell *cell = find_cell(family, labels.data);
-    if (!cell && family->count >= CELLS_MAX) {
+    if (!cell && family->count >= (has_window(&family->description) ? WINDOWS_MAX : CELLS_MAX)) {
         buffer_clear(&labels);
         append_labels(&labels, &family->description, NULL);
         cell = find_cell(family, labels.data);
@@ -235,25 +266,35 @@ void metrics_set(struct metrics_cell *cell, double value)
     atomic_store_explicit(&cell->bits, to_bits(value), memory_order_relaxed);
 }
 
-void metrics_observe(struct metrics_cell *cell, double value)
+static size_t find_bucket(const struct metrics_description *description, double value)
 {
-    const struct metrics_description *description = &cell->family->description;
     size_t bucket = 0;
 
+    if (description->kind == METRICS_SUMMARY)
+        return 0;
     while (bucket < description->bucket_count && !(value <= description->buckets[bucket]))
         bucket++;
+    return bucket;
+}
+
+void metrics_observe(struct metrics_cell *cell, double value)
+{
+    size_t bucket = find_bucket(&cell->family->description, value);
+
+    if (cell->window)
+        metrics_window_observe(cell->window, value, clock_steady_ms(cell->family->metrics->clock));
     atomic_fetch_add_explicit(&cell->counts[bucket], 1, memory_order_relaxed);
     metrics_add(cell, value);
 }
 
 double metrics_value(const struct metrics_cell *cell)
 {
-    const struct metrics_description *description = &cell->family->description;
+    size_t counts = counts_of(&cell->family->description);
     uint64_t count = 0;
 
-    if (description->kind != METRICS_HISTOGRAM)
+    if (counts == 0)
         return to_double(atomic_load_explicit(&cell->bits, memory_order_relaxed));
-    for (size_t i = 0; i <= description->bucket_count; i++)
+    for (size_t i = 0; i < counts; i++)
         count += atomic_load_explicit(&cell->counts[i], memory_order_relaxed);
     return (double)count;
 }
@@ -304,6 +345,16 @@ static void append_bucket(struct buffer *out, const struct metrics_cell *cell, d
     buffer_print(out, "\"} %" PRIu64 "\n", count);
 }
 
+static void append_sum_and_count(struct buffer *out, const struct metrics_cell *cell,
+                                 uint64_t count)
+{
+    append_name(out, cell, "_sum");
+    append_number(out, to_double(atomic_load_explicit(&cell->bits, memory_order_relaxed)));
+    buffer_text(out, "\n");
+    append_name(out, cell, "_count");
+    buffer_print(out, "%" PRIu64 "\n", count);
+}
+
 static void render_histogram(struct buffer *out, const struct metrics_cell *cell)
 {
     const struct metrics_description *description = &cell->family->description;
@@ -314,30 +365,60 @@ static void render_histogram(struct buffer *out, const struct metrics_cell *cell
         count += atomic_load_explicit(&cell->counts[i], memory_order_relaxed);
         append_bucket(out, cell, bound, count);
     }
-    append_name(out, cell, "_sum");
-    append_number(out, to_double(atomic_load_explicit(&cell->bits, memory_order_relaxed)));
+    append_sum_and_count(out, cell, count);
+}
+
+static void append_quantile(struct buffer *out, const struct metrics_cell *cell, double quantile,
+                            double value)
+{
+    buffer_print(out, "%s{%s%squantile=\"", cell->family->description.name, cell->labels,
+                 *cell->labels ? "," : "");
+    append_number(out, quantile);
+    buffer_text(out, "\"} ");
+    append_number(out, value);
     buffer_text(out, "\n");
-    append_name(out, cell, "_count");
-    buffer_print(out, "%" PRIu64 "\n", count);
+}
+
+static void render_summary(struct buffer *out, const struct metrics_cell *cell)
+{
+    const struct metrics_description *description = &cell->family->description;
+    double values[METRICS_QUANTILES_MAX];
+
+    if (cell->window) {
+        int64_t now_ms = clock_steady_ms(cell->family->metrics->clock);
+        metrics_window_quantiles(cell->window, now_ms, description->buckets,
+                                 description->bucket_count, values);
+        for (size_t i = 0; i < description->bucket_count; i++)
+            append_quantile(out, cell, description->buckets[i], values[i]);
+    }
+    append_sum_and_count(out, cell, atomic_load_explicit(&cell->counts[0], memory_order_relaxed));
+}
+
+static void render_value(struct buffer *out, const struct metrics_cell *cell)
+{
+    append_name(out, cell, "");
+    append_number(out, metrics_value(cell));
+    buffer_text(out, "\n");
 }
 
 static void render_family(struct buffer *out, const struct metrics_family *family)
 {
-    static const char *const kinds[] = {"counter", "gauge", "histogram"};
+    static const struct {
+        const char *type;
+        void (*render)(struct buffer *out, const struct metrics_cell *cell);
+    } kinds[] = {
+        [METRICS_COUNTER] = {"counter", render_value},
+        [METRICS_GAUGE] = {"gauge", render_value},
+        [METRICS_HISTOGRAM] = {"histogram", render_histogram},
+        [METRICS_SUMMARY] = {"summary", render_summary},
+    };
     const struct metrics_description *description = &family->description;
 
     buffer_print(out, "# HELP %s ", description->name);
     append_escaped(out, description->help, "\\");
-    buffer_print(out, "\n# TYPE %s %s\n", description->name, kinds[description->kind]);
-    for (const struct metrics_cell *cell = family->first; cell; cell = cell->next) {
-        if (description->kind == METRICS_HISTOGRAM) {
-            render_histogram(out, cell);
-            continue;
-        }
-        append_name(out, cell, "");
-        append_number(out, metrics_value(cell));
-        buffer_text(out, "\n");
-    }
+    buffer_print(out, "\n# TYPE %s %s\n", description->name, kinds[description->kind].type);
+    for (const struct metrics_cell *cell = family->first; cell; cell = cell->next)
+        kinds[description->kind].render(out, cell);
 }
 
 void metrics_render(struct metrics *metrics, struct buffer *out)

@@ -17,6 +17,7 @@ enum exit_code { EXIT_STOPPED = 0, EXIT_FAILED = 1, EXIT_MISUSED = 2 };
 /* The one global: a signal is sent to the process, so being asked to stop is the process's state.
  */
 static struct {
+    atomic_int hangups;
     atomic_bool asked;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* asked became true, or: */
@@ -41,6 +42,11 @@ static const struct config_field log_table[] = {
 bool service_stopping(void)
 {
     return stop.asked;
+}
+
+int service_hangups(void)
+{
+    return stop.hangups;
 }
 
 static int64_t deadline_in(int timeout_ms)
@@ -82,13 +88,22 @@ static bool finishes_in(int timeout_ms)
     return finished;
 }
 
+/* SIGTERM or SIGINT; until then it counts the others. */
+static int next_signal(const sigset_t *signals)
+{
+    for (int number = 0;;) {
+        if (sigwait(signals, &number) != 0)
+            continue;
+        if (number != SIGHUP)
+            return number;
+        atomic_fetch_add(&stop.hangups, 1);
+    }
+}
+
 static void *wait_for_signal(void *context)
 {
-    const sigset_t *signals = context;
-    int number = 0;
+    int number = next_signal(context);
 
-    while (sigwait(signals, &number) != 0)
-        ;
     if (ask_to_stop())
         return NULL;
     log_info("stopping", log_text("signal", number == SIGINT ? "SIGINT" : "SIGTERM"));
@@ -136,6 +151,8 @@ static int run(const struct service *service, const void *settings)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    if (service->counts_hangups)
+        sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL); /* every later thread inherits it */
     signal(SIGPIPE, SIG_IGN);                   /* a peer that went away is an error of write */
 

@@ -21,12 +21,16 @@ struct service {
     const struct config_field *settings;
     size_t settings_size; /* of the struct that the table fills */
     bool (*run)(const void *settings, struct error *err);
+    bool counts_hangups; /* SIGHUP is counted; otherwise it ends the process, as ever */
 };
 
 int service_main(const struct service *service, int argc, char **argv);
 
 /* True once the process was asked to stop. Any thread. */
 bool service_stopping(void);
+
+/* How many SIGHUPs came, for services that count them. Any thread. */
+int service_hangups(void);
 
 /* Waits up to timeout_ms for the request to stop; returns service_stopping(). Any thread. */
 bool service_wait(int timeout_ms);

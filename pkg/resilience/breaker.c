@@ -11,14 +11,17 @@ bool breaker_allows(struct breaker *breaker, int64_t now_ms)
         return true;
     if (breaker->state == BREAKER_OPEN && open_is_over(breaker, now_ms))
         breaker->state = BREAKER_HALF_OPEN;
-    if (breaker->state == BREAKER_OPEN || breaker->probing)
+    if (breaker->state == BREAKER_OPEN || breaker->probing) {
+        breaker->counts.refused++;
         return false;
+    }
     breaker->probing = true;
     return true;
 }
 
 void breaker_success(struct breaker *breaker)
 {
+    breaker->counts.succeeded++;
     /* While open, this is the late end of a call from before: it says nothing about now. */
     if (breaker->state == BREAKER_OPEN)
         return;
@@ -29,11 +32,13 @@ void breaker_success(struct breaker *breaker)
 
 void breaker_failure(struct breaker *breaker, int64_t now_ms)
 {
+    breaker->counts.failed++;
     if (breaker->state == BREAKER_OPEN)
         return;
     breaker->failures++;
     if (breaker->state == BREAKER_CLOSED && breaker->failures < breaker->limit)
         return;
+    breaker->counts.opened++;
     breaker->state = BREAKER_OPEN;
     breaker->opened_ms = now_ms;
     breaker->probing = false;
@@ -56,7 +61,7 @@ int64_t breaker_wait_ms(const struct breaker *breaker, int64_t now_ms)
 
 const char *breaker_state_name(enum breaker_state state)
 {
-    static const char *const names[] = {"closed", "open", "half_open"};
+    static const char *const names[BREAKER_STATES] = {"closed", "open", "half_open"};
 
     return names[state];
 }

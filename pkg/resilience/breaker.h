@@ -5,6 +5,9 @@
  * half-open: one call at a time passes as a probe; success closes, failure opens again. Pure: time
  * is passed in. Not thread-safe: its owner guards it.
  *
+ * A result does not say which call it is of. Half-open, the late end of a call from before is taken
+ * for the probe's: it may close, open, or let one more probe pass while the first is under way.
+ *
  * Units   milliseconds of one steady clock.
  * Source  Nygard, "Release It!", 2nd edition, chapter 5 (Circuit Breaker).
  */
@@ -16,6 +19,13 @@
 
 enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN };
 
+#define BREAKER_STATES 3
+
+/* Since the start. What is reported while open counts here too, though it changes nothing else. */
+struct breaker_counts {
+    uint64_t opened, refused, succeeded, failed;
+};
+
 struct breaker {
     int limit;       /* failures in a row that open it */
     int64_t open_ms; /* how long it stays open before a probe */
@@ -24,6 +34,7 @@ struct breaker {
     int failures;             /* in a row */
     int64_t opened_ms;
     bool probing;
+    struct breaker_counts counts; /* to be read */
 };
 
 /* May a call be made now? One that may must be followed by success, by failure, or by cancel: it

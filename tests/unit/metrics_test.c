@@ -42,6 +42,19 @@ static const struct metrics_description plain_latency = {
     .buckets = bounds,
     .bucket_count = ARRAY_LEN(bounds),
 };
+static const struct metrics_description size = {
+    .kind = METRICS_SUMMARY,
+    .name = "size_bytes",
+    .help = "Size of a request.",
+    .labels = {"route"},
+    .buckets = METRICS_QUANTILES,
+    .bucket_count = METRICS_QUANTILES_COUNT,
+};
+static const struct metrics_description plain_size = {
+    .kind = METRICS_SUMMARY,
+    .name = "plain_bytes",
+    .help = "Size.",
+};
 
 #define VALUES(...) ((const char *const[]){__VA_ARGS__})
 
@@ -98,6 +111,66 @@ static void a_histogram_renders_cumulative_buckets(void **state)
                             "plain_seconds_bucket{le=\"+Inf\"} 1\n"
                             "plain_seconds_sum 0\n"
                             "plain_seconds_count 1\n");
+}
+
+static void a_summary_without_quantiles_is_sum_and_count(void **state)
+{
+    AUTO(metrics_free) struct metrics *metrics = metrics_new();
+    struct metrics_cell *cell = metrics_cell(metrics_family(metrics, &plain_size), NULL);
+
+    (void)state;
+    metrics_observe(cell, 2);
+    metrics_observe(cell, 0.5);
+    assert_true(metrics_value(cell) == 2);
+    assert_renders(metrics, "# HELP plain_bytes Size.\n"
+                            "# TYPE plain_bytes summary\n"
+                            "plain_bytes_sum 2.5\n"
+                            "plain_bytes_count 2\n");
+}
+
+/* Quantiles forget, sum and count do not. Zero is a value whose quantile is exact. */
+static void a_summary_shows_quantiles_of_its_window(void **state)
+{
+    AUTO(metrics_free) struct metrics *metrics = metrics_new();
+    struct clock_fake fake;
+    clock_fake_start(&fake, 5000);
+    metrics_use_clock(metrics, &fake.clock);
+    struct metrics_cell *cell = metrics_cell(metrics_family(metrics, &size), VALUES("/"));
+
+    (void)state;
+    for (int i = 0; i < 9; i++)
+        metrics_observe(cell, 0);
+    metrics_observe(cell, 2e9);
+    assert_renders(metrics, "# HELP size_bytes Size of a request.\n"
+                            "# TYPE size_bytes summary\n"
+                            "size_bytes{route=\"/\",quantile=\"0.5\"} 0\n"
+                            "size_bytes{route=\"/\",quantile=\"0.9\"} 0\n"
+                            "size_bytes{route=\"/\",quantile=\"0.99\"} +Inf\n"
+                            "size_bytes_sum{route=\"/\"} 2000000000\n"
+                            "size_bytes_count{route=\"/\"} 10\n");
+    clock_fake_advance(&fake, 600000);
+    assert_renders(metrics, "# HELP size_bytes Size of a request.\n"
+                            "# TYPE size_bytes summary\n"
+                            "size_bytes{route=\"/\",quantile=\"0.5\"} NaN\n"
+                            "size_bytes{route=\"/\",quantile=\"0.9\"} NaN\n"
+                            "size_bytes{route=\"/\",quantile=\"0.99\"} NaN\n"
+                            "size_bytes_sum{route=\"/\"} 2000000000\n"
+                            "size_bytes_count{route=\"/\"} 10\n");
+}
+
+static void summaries_with_quantiles_are_bounded(void **state)
+{
+    AUTO(metrics_free) struct metrics *metrics = metrics_new();
+    struct metrics_family *family = metrics_family(metrics, &size);
+    char route[16];
+
+    (void)state;
+    for (int i = 0; i < 110; i++) {
+        snprintf(route, sizeof(route), "/%d", i);
+        metrics_observe(metrics_cell(family, VALUES(route)), 1);
+    }
+    assert_true(metrics_value(metrics_cell(family, VALUES("/99"))) == 1);
+    assert_true(metrics_value(metrics_cell(family, VALUES("other"))) == 10);
 }
 
 static void a_family_without_cells_is_left_out(void **state)
@@ -203,11 +276,13 @@ static void *count_in_thread(void *context)
 {
     struct metrics *metrics = context;
     struct metrics_cell *histogram = metrics_cell(metrics_family(metrics, &latency), VALUES("/"));
+    struct metrics_cell *summary = metrics_cell(metrics_family(metrics, &size), VALUES("/"));
 
     for (int i = 0; i < ROUNDS; i++) {
         struct metrics_family *family = metrics_family(metrics, &requests);
         metrics_add(metrics_cell(family, VALUES("/", i % 2 ? "200" : "503")), 1);
         metrics_observe(histogram, 0.5);
+        metrics_observe(summary, 0.5);
     }
     return NULL;
 }
@@ -232,6 +307,8 @@ static void nothing_is_lost_between_threads(void **state)
     assert_non_null(strstr(page.data, "{route=\"/\",code=\"503\"} 40000\n"));
     assert_non_null(strstr(page.data, "latency_seconds_sum{route=\"/\"} 40000\n"));
     assert_non_null(strstr(page.data, "latency_seconds_count{route=\"/\"} 80000\n"));
+    assert_non_null(strstr(page.data, "size_bytes_sum{route=\"/\"} 40000\n"));
+    assert_non_null(strstr(page.data, "size_bytes_count{route=\"/\"} 80000\n"));
 }
 
 static void fill_gauge(void *context)
@@ -314,6 +391,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cells_render_in_the_order_of_their_making),
         cmocka_unit_test(a_histogram_renders_cumulative_buckets),
+        cmocka_unit_test(a_summary_without_quantiles_is_sum_and_count),
+        cmocka_unit_test(a_summary_shows_quantiles_of_its_window),
+        cmocka_unit_test(summaries_with_quantiles_are_bounded),
         cmocka_unit_test(a_family_without_cells_is_left_out),
         cmocka_unit_test(the_same_name_gives_the_same_family_and_cell),
         cmocka_unit_test(cells_are_bounded),
