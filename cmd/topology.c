@@ -4,22 +4,8 @@
 #include "event/topic.h"
 
 #include <assert.h>
-#include <string.h>
 
 #define DECLARE_TIMEOUT_MS 1000
-
-/* Whether a topic before this one has brought the same name along. */
-static bool is_repeated(size_t topic, size_t name_offset)
-{
-    const char *const *name = (const void *)((const char *)&topics[topic] + name_offset);
-
-    for (size_t i = 0; i < topic; i++) {
-        const char *const *other = (const void *)((const char *)&topics[i] + name_offset);
-        if (strcmp(*other, *name) == 0)
-            return true;
-    }
-    return false;
-}
 
 size_t topology_streams(const struct topology_settings *settings, struct broker_stream *out)
 {
@@ -27,7 +13,7 @@ size_t topology_streams(const struct topology_settings *settings, struct broker_
 
     assert(topic_count <= TOPOLOGY_MAX);
     for (size_t i = 0; i < topic_count; i++) {
-        if (is_repeated(i, offsetof(struct topic, stream)))
+        if (!topic_brings_stream(&topics[i]))
             continue;
         out[count++] = (struct broker_stream){
             .name = topics[i].stream,
@@ -46,7 +32,7 @@ size_t topology_groups(const struct topology_settings *settings, struct broker_g
 
     assert(topic_count <= TOPOLOGY_MAX);
     for (size_t i = 0; i < topic_count; i++)
-        if (!is_repeated(i, offsetof(struct topic, consumer)))
+        if (topic_brings_consumer(&topics[i]))
             out[count++] = topology_group(settings, topics[i].stream, topics[i].consumer);
     return count;
 }

@@ -8,13 +8,15 @@
 static void print_stream_names(void)
 {
     for (size_t i = 0; i < topic_count; i++)
-        printf("%s%s", i ? " " : "", topics[i].stream);
+        if (topic_brings_stream(&topics[i]))
+            printf("%s%s", i ? " " : "", topics[i].stream);
 }
 
 static void print_consumer_names(void)
 {
     for (size_t i = 0; i < topic_count; i++)
-        printf("%s%s", i ? " " : "", topics[i].consumer);
+        if (topic_brings_consumer(&topics[i]))
+            printf("%s%s", i ? " " : "", topics[i].consumer);
 }
 
 /* What may follow an option that takes a value. */

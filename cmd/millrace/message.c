@@ -38,14 +38,6 @@ static bool read_headers(struct target *target, const struct options *options, s
     return true;
 }
 
-static const struct topic *topic_of_stream(const char *stream)
-{
-    for (size_t i = 0; i < topic_count; i++)
-        if (strcmp(topics[i].stream, stream) == 0)
-            return &topics[i];
-    return NULL;
-}
-
 static bool find_stream(struct target *target, const struct command_context *context,
                         struct error *err)
 {
@@ -59,7 +51,7 @@ static bool find_stream(struct target *target, const struct command_context *con
         if (!subjects_overlap(stream->subjects, target->subject))
             continue;
         target->stream = arena_copy(target->arena, stream->name, strlen(stream->name));
-        target->topic = topic_of_stream(target->stream);
+        target->topic = topic_of_subject(target->stream, target->subject);
         return true;
     }
     return catalogue_has_none(&catalogue, target->subject, err);

@@ -19,6 +19,10 @@
 #define HEADER_TRACEPARENT "traceparent"
 #define HEADER_MESSAGE_ID "Nats-Msg-Id" /* the event's id: what the broker knows repeats by */
 
+/* Of a request that waits for its reply. */
+#define HEADER_DEADLINE "millrace-deadline" /* RFC 3339: nobody waits any more, work is in vain */
+#define HEADER_REPLY_TO "millrace-reply-to" /* the topic on which the result is to be announced */
+
 #define CONTENT_JSON "application/json"
 #define CONTENT_NDJSON "application/x-ndjson" /* a pack: one event a line */
 #define CONTENT_CLOUDEVENT "application/cloudevents+json"

@@ -1,8 +1,11 @@
 #include "event/topic.h"
 
+#include "domain/parking.h"
 #include "event/subject.h"
 #include "messages/logs.h"
+#include "messages/parking.h"
 #include "messages/readings.h"
+#include "messages/weather.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -10,11 +13,29 @@
 #define FIRST_MS INT64_C(0)
 #define END_MS INT64_C(7258118400000) /* 2200-01-01T00:00:00Z */
 
+static bool check_plate(const char *plate, struct error *err)
+{
+    return parking_plate_is_valid(plate) ||
+           error_input(err, JSON_FORMAT, "/vehicle_plate",
+                       "field 'vehicle_plate': want 2 to 12 capital letters, digits and hyphens");
+}
+
+static bool check_entry(const void *event, struct error *err)
+{
+    return check_plate(((const struct parking_entry *)event)->vehicle_plate, err);
+}
+
+static bool check_exit(const void *event, struct error *err)
+{
+    return check_plate(((const struct parking_exit *)event)->vehicle_plate, err);
+}
+
 const struct topic topics[] = {
     {
         .name = "logs",
         .stream = "LOGS",
         .subjects = "logs.>",
+        .prefix = "logs",
         .consumer = "processor-logs",
         .type = "millrace.v1.Log",
         .source = "/logs",
@@ -30,6 +51,7 @@ const struct topic topics[] = {
         .name = "readings",
         .stream = "READINGS",
         .subjects = "readings.>",
+        .prefix = "readings",
         .consumer = "processor-readings",
         .type = "millrace.v1.Reading",
         .source = "/readings",
@@ -41,6 +63,84 @@ const struct topic topics[] = {
         .key_offsets = {offsetof(struct reading_event, site_id),
                         offsetof(struct reading_event, device_id)},
         .key_count = 2,
+    },
+    {
+        .name = "parking-entries",
+        .stream = "PARKING",
+        .subjects = "parking.>",
+        .prefix = "parking.entry",
+        .consumer = "processor-parking",
+        .type = "millrace.v1.ParkingEntry",
+        .source = "/parking/entries",
+        .fields = parking_entry_fields,
+        .schema = parking_entry_schema,
+        .size = sizeof(struct parking_entry),
+        .id_offset = offsetof(struct parking_entry, id),
+        .time_offset = offsetof(struct parking_entry, entry_date_time_ms),
+        .key_offsets = {offsetof(struct parking_entry, garage_id)},
+        .key_count = 1,
+        .check = check_entry,
+    },
+    {
+        .name = "parking-exits",
+        .stream = "PARKING",
+        .subjects = "parking.>",
+        .prefix = "parking.exit",
+        .consumer = "processor-parking",
+        .type = "millrace.v1.ParkingExit",
+        .source = "/parking/exits",
+        .fields = parking_exit_fields,
+        .schema = parking_exit_schema,
+        .size = sizeof(struct parking_exit),
+        .id_offset = offsetof(struct parking_exit, id),
+        .time_offset = offsetof(struct parking_exit, exit_date_time_ms),
+        .key_offsets = {offsetof(struct parking_exit, garage_id)},
+        .key_count = 1,
+        .check = check_exit,
+    },
+    {
+        .name = "parking-summaries",
+        .stream = "PARKING_SUMMARIES",
+        .subjects = "parking-summaries.>",
+        .prefix = "parking-summaries",
+        .consumer = "processor-summaries",
+        .type = "millrace.v1.ParkingSummary",
+        .source = "/parking/sessions",
+        .fields = parking_summary_fields,
+        .schema = parking_summary_schema,
+        .size = sizeof(struct parking_summary),
+        .id_offset = offsetof(struct parking_summary, id),
+        .time_offset = offsetof(struct parking_summary, exit_time_ms),
+        .key_offsets = {offsetof(struct parking_summary, garage_id)},
+        .key_count = 1,
+    },
+    {
+        .name = "weather-requests",
+        .stream = "WEATHER_REQUESTS",
+        .subjects = "weather.request",
+        .prefix = "weather.request",
+        .consumer = "responder",
+        .type = "millrace.v1.WeatherRequest",
+        .source = "/WeatherForecast",
+        .fields = weather_request_fields,
+        .schema = weather_request_schema,
+        .size = sizeof(struct weather_request),
+        .id_offset = offsetof(struct weather_request, id),
+        .time_offset = offsetof(struct weather_request, request_time_ms),
+    },
+    {
+        .name = "weather-results",
+        .stream = "WEATHER_RESULTS",
+        .subjects = "weather.result",
+        .prefix = "weather.result",
+        .consumer = "processor-weather",
+        .type = "millrace.v1.WeatherResult",
+        .source = "/WeatherForecast",
+        .fields = weather_result_fields,
+        .schema = weather_result_schema,
+        .size = sizeof(struct weather_result),
+        .id_offset = offsetof(struct weather_result, id),
+        .time_offset = offsetof(struct weather_result, request_time_ms),
     },
 };
 const size_t topic_count = ARRAY_LEN(topics);
@@ -59,6 +159,37 @@ const struct topic *topic_of_type(const char *type)
         if (strcmp(topics[i].type, type) == 0)
             return &topics[i];
     return NULL;
+}
+
+static bool has_prefix(const char *subject, const char *prefix)
+{
+    size_t size = strlen(prefix);
+
+    return strncmp(subject, prefix, size) == 0 && (!subject[size] || subject[size] == '.');
+}
+
+const struct topic *topic_of_subject(const char *stream, const char *subject)
+{
+    for (size_t i = 0; i < topic_count; i++)
+        if (strcmp(topics[i].stream, stream) == 0 && has_prefix(subject, topics[i].prefix))
+            return &topics[i];
+    return NULL;
+}
+
+bool topic_brings_stream(const struct topic *topic)
+{
+    for (const struct topic *other = topics; other < topic; other++)
+        if (strcmp(other->stream, topic->stream) == 0)
+            return false;
+    return true;
+}
+
+bool topic_brings_consumer(const struct topic *topic)
+{
+    for (const struct topic *other = topics; other < topic; other++)
+        if (strcmp(other->consumer, topic->consumer) == 0)
+            return false;
+    return true;
 }
 
 const struct id *topic_id(const struct topic *topic, const void *event)
@@ -114,7 +245,7 @@ bool topic_accept(const struct topic *topic, const struct topic_defaults *defaul
 
 void topic_subject(const struct topic *topic, const void *event, struct buffer *out)
 {
-    buffer_text(out, topic->name);
+    buffer_text(out, topic->prefix);
     for (size_t i = 0; i < topic->key_count; i++)
         subject_key(out, *(const char *const *)((const char *)event + topic->key_offsets[i]));
 }

@@ -15,10 +15,11 @@
 #define TOPIC_KEYS_MAX 2
 
 struct topic {
-    const char *name;     /* "readings": its subjects' first token and its path over HTTP */
-    const char *stream;   /* "READINGS" */
-    const char *subjects; /* "readings.>" */
-    const char *consumer; /* durable, "processor-readings" */
+    const char *name;     /* "parking-entries" */
+    const char *stream;   /* "PARKING", which several topics may share */
+    const char *subjects; /* of the stream, "parking.>" */
+    const char *prefix;   /* of the topic's own subjects, "parking.entry" */
+    const char *consumer; /* durable, "processor-parking" */
     const char *type;     /* CloudEvents type, "millrace.v1.Reading" */
     const char *source;   /* CloudEvents source of events that came without one, "/readings" */
     const struct json_field *fields;
@@ -39,6 +40,13 @@ const struct topic *topic_find(const char *name);
 /* The topic of a CloudEvents type, or NULL. */
 const struct topic *topic_of_type(const char *type);
 
+/* The topic of a message of a stream; NULL: none of the stream's topics has such subjects. */
+const struct topic *topic_of_subject(const char *stream, const char *subject);
+
+/* For lists of every stream, or every consumer, once: no topic before this one has the same. */
+bool topic_brings_stream(const struct topic *topic);
+bool topic_brings_consumer(const struct topic *topic);
+
 /* What an event is accepted with: for what it does not bring itself. */
 struct topic_defaults {
     struct id id;        /* all zero: a new one */
@@ -58,7 +66,8 @@ const struct id *topic_id(const struct topic *topic, const void *event);
 void topic_set_id(const struct topic *topic, void *event, struct id id);
 int64_t topic_time_ms(const struct topic *topic, const void *event);
 
-/* Appends the subject of an event, "readings.<site>.<device>". A pack's: subject_merge. */
+/* Appends the subject of an event, "readings.<site>.<device>": the prefix, then the keys. A pack's:
+ * subject_merge. */
 void topic_subject(const struct topic *topic, const void *event, struct buffer *out);
 
 #endif

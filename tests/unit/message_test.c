@@ -4,7 +4,9 @@
 #include "base/document.h"
 #include "event/topic.h"
 #include "messages/logs.h"
+#include "messages/parking.h"
 #include "messages/readings.h"
+#include "messages/weather.h"
 
 #include <glob.h>
 #include <stdio.h>
@@ -18,11 +20,21 @@ static const struct kind {
 } kinds[] = {
     {"log", "logs", 2, 15},
     {"reading", "readings", 2, 13},
+    {"parking-entry", "parking-entries", 2, 16},
+    {"parking-exit", "parking-exits", 2, 16},
+    {"parking-summary", "parking-summaries", 3, 12},
+    {"weather-request", "weather-requests", 2, 10},
+    {"weather-result", "weather-results", 3, 10},
 };
 
 union event {
     struct log_event log;
     struct reading_event reading;
+    struct parking_entry entry;
+    struct parking_exit exit;
+    struct parking_summary summary;
+    struct weather_request request;
+    struct weather_result result;
 };
 
 static void read_file(const char *path, struct buffer *out)

@@ -3,7 +3,9 @@
 #include "event/topic.h"
 #include "event/traceparent.h"
 #include "messages/logs.h"
+#include "messages/parking.h"
 #include "messages/readings.h"
+#include "messages/weather.h"
 
 #include <string.h>
 
@@ -15,24 +17,77 @@ static bool accept_with(const char *name, const char *json, const struct topic_d
     return topic_accept(topic_find(name), defaults, json, strlen(json), out, err);
 }
 
+/* Its own subjects are among those of its stream. */
+static bool is_for_stream(const struct topic *topic)
+{
+    size_t size = strlen(topic->subjects);
+
+    if (!topic->key_count)
+        return strcmp(topic->prefix, topic->subjects) == 0;
+    return size > 2 && strcmp(topic->subjects + size - 2, ".>") == 0 &&
+           strncmp(topic->prefix, topic->subjects, size - 2) == 0 &&
+           (!topic->prefix[size - 2] || topic->prefix[size - 2] == '.');
+}
+
 static void table_is_whole(void **state)
 {
     (void)state;
-    assert_true(topic_count >= 2);
+    assert_true(topic_count >= 7);
     for (size_t i = 0; i < topic_count; i++) {
         const struct topic *topic = &topics[i];
         assert_ptr_equal(topic_find(topic->name), topic);
         assert_ptr_equal(topic_of_type(topic->type), topic);
-        assert_int_equal(strncmp(topic->subjects, topic->name, strlen(topic->name)), 0);
-        assert_string_equal(topic->subjects + strlen(topic->name), ".>");
-        assert_non_null(topic->stream);
+        assert_ptr_equal(topic_of_subject(topic->stream, topic->prefix), topic);
+        assert_true(is_for_stream(topic));
         assert_non_null(topic->consumer);
         assert_int_equal(topic->source[0], '/');
-        assert_true(topic->key_count >= 1 && topic->key_count <= TOPIC_KEYS_MAX);
+        assert_true(topic->key_count <= TOPIC_KEYS_MAX);
         assert_int_equal(topic->schema[0], '{');
     }
     assert_null(topic_find("Logs"));
     assert_null(topic_of_type("millrace.v1.Nothing"));
+}
+
+/* Topics that share a stream or a consumer say the same of it, and one of them brings it. */
+static void shared_streams_are_brought_once(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < topic_count; i++) {
+        size_t streams = 0, consumers = 0;
+        for (size_t j = 0; j < topic_count; j++) {
+            bool shared = strcmp(topics[i].stream, topics[j].stream) == 0;
+            if (shared)
+                assert_string_equal(topics[i].subjects, topics[j].subjects);
+            streams += shared && topic_brings_stream(&topics[j]);
+            if (strcmp(topics[i].consumer, topics[j].consumer) == 0)
+                assert_true(shared);
+            consumers += strcmp(topics[i].consumer, topics[j].consumer) == 0 &&
+                         topic_brings_consumer(&topics[j]);
+        }
+        assert_int_equal(streams, 1);
+        assert_int_equal(consumers, 1);
+    }
+}
+
+static const struct of_subject {
+    const char *name, *stream, *subject, *topic; /* NULL: none */
+} of_subjects[] = {
+    {"an entry", "PARKING", "parking.entry.main", "parking-entries"},
+    {"an exit", "PARKING", "parking.exit.main", "parking-exits"},
+    {"a pack of several garages", "PARKING", "parking.exit", "parking-exits"},
+    {"a subject without a key", "WEATHER_REQUESTS", "weather.request", "weather-requests"},
+    {"a prefix must end at a token", "PARKING", "parking.exits.main", NULL},
+    {"neither entry nor exit", "PARKING", "parking.other", NULL},
+    {"the subject of another stream", "LOGS", "parking.exit.main", NULL},
+    {"no such stream", "NOTHING", "logs.a", NULL},
+};
+
+static void of_subject(void **state)
+{
+    const struct of_subject *row = *state;
+    const struct topic *topic = topic_of_subject(row->stream, row->subject);
+
+    assert_ptr_equal(topic, row->topic ? topic_find(row->topic) : NULL);
 }
 
 static void absent_is_filled_in(void **state)
@@ -110,6 +165,8 @@ static void subjects(void **state)
 {
     const struct log_event log = {.service = "check out"};
     const struct reading_event reading = {.site_id = "berlin", .device_id = "a.b"};
+    const struct parking_entry entry = {.garage_id = "north", .vehicle_plate = "AAA000"};
+    const struct weather_request request = {.city = "Berlin"};
     AUTO(buffer_free) struct buffer subject = {0};
 
     (void)state;
@@ -118,6 +175,12 @@ static void subjects(void **state)
     buffer_clear(&subject);
     topic_subject(topic_find("readings"), &reading, &subject);
     assert_string_equal(subject.data, "readings.berlin.a=2Eb");
+    buffer_clear(&subject);
+    topic_subject(topic_find("parking-entries"), &entry, &subject);
+    assert_string_equal(subject.data, "parking.entry.north");
+    buffer_clear(&subject);
+    topic_subject(topic_find("weather-requests"), &request, &subject);
+    assert_string_equal(subject.data, "weather.request");
 }
 
 static const struct trace {
@@ -152,11 +215,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(table_is_whole),
+        cmocka_unit_test(shared_streams_are_brought_once),
         cmocka_unit_test(absent_is_filled_in),
         cmocka_unit_test(what_it_brings_stays),
         cmocka_unit_test(subjects),
     };
 
-    return RUN_ROWS(moments, moment) + RUN_ROWS(traces, trace) +
+    return RUN_ROWS(moments, moment) + RUN_ROWS(of_subjects, of_subject) + RUN_ROWS(traces, trace) +
            cmocka_run_group_tests(tests, NULL, NULL);
 }
