@@ -32,10 +32,13 @@ const struct config_field api_settings_table[] = {
                  "ms from a request to its answer", .min = 100, .max = 60000),
     CONFIG_FIELD(struct api_settings, origins, "CORS_ORIGINS", "",
                  "web origins that may ask, joined by commas"),
+    CONFIG_FIELD(struct api_settings, garage_capacity, "GARAGE_CAPACITY", "100",
+                 "vehicles that fit into a garage; 0: not known", .min = 0, .max = 1000000),
     {0},
 };
 
 struct api {
+    const struct api_settings *settings; /* borrowed */
     struct metrics *metrics;
     struct broker *broker;
     struct dead_letters letters;
@@ -61,6 +64,13 @@ static const char *find(const void *exchange, const struct parameter *parameter)
                               : http_query(exchange, parameter->name);
 }
 
+static struct store_value capacity(const struct api_settings *settings)
+{
+    return (struct store_value){.present = settings->garage_capacity > 0,
+                                .type = STORE_INT,
+                                .integer = settings->garage_capacity};
+}
+
 static void handle_resource(void *context, struct http_exchange *exchange)
 {
     struct arena *arena = http_arena(exchange);
@@ -71,6 +81,7 @@ static void handle_resource(void *context, struct http_exchange *exchange)
     struct error err;
 
     question->resource = http_row(exchange);
+    question->slots[SLOT_CAPACITY] = capacity(api->settings);
     if (question_read(question, find, exchange, clock_wall_ms(clock_system()), arena, &err))
         submit(api->queries, &job);
     else
@@ -139,6 +150,12 @@ static const struct http_route routes[] = {
     {"GET", "/logs/stats", .handle = handle_resource, .row = &resource_logs_stats},
     {"GET", "/sites/{site_id}/readings", .handle = handle_resource, .row = &resource_readings},
     {"GET", "/sites/{site_id}/stats", .handle = handle_resource, .row = &resource_site_stats},
+    {"GET", "/parking/sessions", .handle = handle_resource, .row = &resource_parking_sessions},
+    {"GET", "/parking/garages/{garage_id}", .handle = handle_resource,
+     .row = &resource_parking_garage},
+    {"GET", "/parking/invoices", .handle = handle_resource, .row = &resource_parking_invoices},
+    {"GET", "/WeatherForecast/requests/{id}", .handle = handle_resource, .any_case = true,
+     .row = &resource_weather_request},
     {"GET", "/consumers", .handle = handle_consumers},
     {"GET", "/consumers/{name}/lag", .handle = handle_consumers},
     {"GET", "/dead-letters", .handle = handle_dead_letters, .row = &dead_letters_list},
@@ -202,6 +219,7 @@ bool api_start(struct api **out, const struct api_settings *settings, struct err
 {
     struct api *api = memory_alloc(sizeof(*api));
 
+    api->settings = settings;
     api->metrics = metrics_new();
     if (start(api, settings, err)) {
         *out = api;

@@ -92,6 +92,15 @@ static bool read_time(const struct parameter *parameter, const char *text,
     return true;
 }
 
+static bool read_id(const struct parameter *parameter, const char *text, struct store_value *value,
+                    struct error *err)
+{
+    *value = (struct store_value){.type = STORE_ID};
+    if (!id_parse(text, strlen(text), &value->id))
+        return refuse(parameter, JSON_FORMAT, "a UUID", err);
+    return true;
+}
+
 static bool read_seconds(const struct parameter *parameter, const char *text,
                          struct store_value *value, struct error *err)
 {
@@ -109,7 +118,7 @@ static bool read_seconds(const struct parameter *parameter, const char *text,
 
 static reader *const readers[] = {
     [PARAMETER_TEXT] = read_text, [PARAMETER_WORD] = read_word,       [PARAMETER_INT] = read_int,
-    [PARAMETER_TIME] = read_time, [PARAMETER_SECONDS] = read_seconds,
+    [PARAMETER_TIME] = read_time, [PARAMETER_SECONDS] = read_seconds, [PARAMETER_ID] = read_id,
 };
 
 bool parameters_read(const struct parameter *table, parameter_find *find, const void *request,

@@ -21,6 +21,7 @@ enum parameter_kind {
     PARAMETER_WORD,    /* one of words, in any case; becomes the word of the table */
     PARAMETER_INT,     /* min to max */
     PARAMETER_TIME,    /* RFC 3339 */
+    PARAMETER_ID,      /* a UUID */
     PARAMETER_SECONDS, /* since the epoch, with a fraction: "1700000000.25" */
 };
 

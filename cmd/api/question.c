@@ -49,7 +49,8 @@ static void write_echoes(const struct question *question, struct json_writer *wr
 }
 
 static bool write_part(const struct question *question, const struct resource_part *part,
-                       struct store *store, struct json_writer *writer, struct error *err)
+                       struct store *store, struct json_writer *writer, size_t *out_rows,
+                       struct error *err)
 {
     AUTO(buffer_free) struct buffer next = {0};
     struct store_value arguments[STORE_PARAMETERS_MAX];
@@ -64,6 +65,7 @@ static bool write_part(const struct question *question, const struct resource_pa
         json_close(writer, ']');
 
     const struct cursor_kind *cursor = question->resource->cursor;
+    *out_rows = page.rows;
     if (selected && cursor != NULL) {
         bool full = (int64_t)page.rows == question->slots[SLOT_LIMIT].integer;
         if (full)
@@ -74,20 +76,30 @@ static bool write_part(const struct question *question, const struct resource_pa
     return selected;
 }
 
+static bool refuse_missing(const struct resource *resource, struct error *err)
+{
+    (void)error_set(err, ERROR_NOT_FOUND, "there is no such thing, or not yet");
+    err->reason = resource->missing;
+    return false;
+}
+
 bool question_answer(void *context, struct http_exchange *exchange, struct store *store,
                      struct buffer *out, struct error *err)
 {
     const struct question *question = context;
+    const struct resource_part *parts = question->resource->parts;
     struct json_writer writer = {.out = out};
+    size_t rows;
 
     json_open(&writer, NULL, '{');
     write_echoes(question, &writer);
-    for (const struct resource_part *part = question->resource->parts; part->query != NULL;
-         part++) {
+    for (const struct resource_part *part = parts; part->query != NULL; part++) {
         if (http_remaining_ms(exchange) == 0)
             return error_set(err, ERROR_TIMEOUT, "the query took too long");
-        if (!write_part(question, part, store, &writer, err))
+        if (!write_part(question, part, store, &writer, &rows, err))
             return false;
+        if (rows == 0 && part == parts && question->resource->missing != NULL)
+            return refuse_missing(question->resource, err);
     }
     json_close(&writer, '}');
     return true;

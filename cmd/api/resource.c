@@ -15,6 +15,11 @@
         .name = "site_id", .kind = PARAMETER_TEXT, .slot = SLOT_SITE, .in_path = true, .min = 1,   \
         .max = 128                                                                                 \
     }
+#define GARAGE                                                                                     \
+    {                                                                                              \
+        .name = "garage_id", .kind = PARAMETER_TEXT, .slot = SLOT_GARAGE, .in_path = true,         \
+        .min = 1, .max = 128                                                                       \
+    }
 #define LEVEL                                                                                      \
     {                                                                                              \
         .name = "level", .kind = PARAMETER_WORD, .slot = SLOT_LEVEL,                               \
@@ -136,4 +141,79 @@ const struct resource resource_site_stats = {
                {SLOT_SITE, SLOT_DEVICE, SLOT_FROM, SLOT_TO, SLOT_BUCKET, SLOT_GAP, SLOT_UNCUT}}},
     .range_ms = DAY_MS,
     .range_max_ms = 400 * DAY_MS,
+};
+
+/* ---- /parking/sessions ---- */
+
+static const char *const truths[] = {"true", "false", NULL};
+
+static const struct parameter parking_sessions_parameters[] = {
+    RANGE,
+    LIMIT(1000, "100"),
+    TEXT("cursor", SLOT_CURSOR, CURSOR_SIZE_MAX),
+    TEXT("plate", SLOT_PLATE, 12),
+    TEXT("garage", SLOT_GARAGE, 128),
+    {.name = "open", .kind = PARAMETER_WORD, .slot = SLOT_OPEN, .words = truths},
+    {0},
+};
+
+static const struct cursor_kind parking_sessions_cursor = {
+    "parking sessions", 2, {STORE_TIME, STORE_ID}};
+
+const struct resource resource_parking_sessions = {
+    .parameters = parking_sessions_parameters,
+    .parts = {{"sessions",
+               &store_parking_sessions,
+               {SLOT_PLATE, SLOT_GARAGE, SLOT_OPEN, SLOT_FROM, SLOT_TO, SLOT_KEYS, SLOT_KEYS + 1,
+                SLOT_LIMIT}}},
+    .cursor = &parking_sessions_cursor,
+};
+
+/* ---- /parking/garages/{garage_id} ---- */
+
+static const struct parameter parking_garage_parameters[] = {GARAGE, RANGE, {0}};
+
+const struct resource resource_parking_garage = {
+    .parameters = parking_garage_parameters,
+    .echoes = {{"garage_id", SLOT_GARAGE}, {"from", SLOT_FROM}, {"to", SLOT_TO}},
+    .parts = {{NULL, &store_parking_garage, {SLOT_GARAGE, SLOT_CAPACITY}},
+              {"hours", &store_parking_hours, {SLOT_GARAGE, SLOT_FROM, SLOT_TO, SLOT_UNCUT}}},
+    .range_ms = DAY_MS,
+    .range_max_ms = 400 * DAY_MS,
+};
+
+/* ---- /parking/invoices ---- */
+
+static const struct parameter parking_invoices_parameters[] = {
+    RANGE,
+    LIMIT(1000, "100"),
+    TEXT("cursor", SLOT_CURSOR, CURSOR_SIZE_MAX),
+    TEXT("plate", SLOT_PLATE, 12),
+    TEXT("garage", SLOT_GARAGE, 128),
+    {0},
+};
+
+static const struct cursor_kind parking_invoices_cursor = {
+    "parking invoices", 2, {STORE_TIME, STORE_ID}};
+
+const struct resource resource_parking_invoices = {
+    .parameters = parking_invoices_parameters,
+    .parts = {{"invoices",
+               &store_parking_invoices,
+               {SLOT_PLATE, SLOT_GARAGE, SLOT_FROM, SLOT_TO, SLOT_KEYS, SLOT_KEYS + 1,
+                SLOT_LIMIT}}},
+    .cursor = &parking_invoices_cursor,
+};
+
+/* ---- /WeatherForecast/requests/{id} ---- */
+
+static const struct parameter weather_request_parameters[] = {
+    {.name = "id", .kind = PARAMETER_ID, .slot = SLOT_REQUEST, .in_path = true},
+    {0},
+};
+
+const struct resource resource_weather_request = {
+    .parameters = weather_request_parameters,
+    .parts = {{NULL, &store_weather_result, {SLOT_REQUEST}}},
+    .missing = "request_not_found",
 };

@@ -22,6 +22,11 @@ enum slot {
     SLOT_DEVICE,
     SLOT_BUCKET,
     SLOT_GAP,
+    SLOT_PLATE,
+    SLOT_GARAGE,
+    SLOT_OPEN,
+    SLOT_REQUEST,
+    SLOT_CAPACITY, /* of a garage, a setting: filled in by whoever asks the question */
     SLOT_LIMIT,
     SLOT_UNCUT, /* the limit of lists that are never cut, RESOURCE_ROWS_MAX */
     SLOT_CURSOR,
@@ -55,9 +60,11 @@ struct resource {
     struct resource_part parts[RESOURCE_PARTS_MAX];
     const struct cursor_kind *cursor; /* the first part is paged by it; NULL: not in pages */
     int64_t range_ms, range_max_ms;   /* the time asked for by default, and at most; 0: any */
+    const char *missing; /* the reason of the refusal when the first part has no row; NULL: none */
 };
 
 extern const struct resource resource_logs, resource_logs_stats, resource_readings,
-    resource_site_stats;
+    resource_site_stats, resource_parking_sessions, resource_parking_garage,
+    resource_parking_invoices, resource_weather_request;
 
 #endif

@@ -57,7 +57,10 @@ struct store_column {
 struct store_table {
     const char *name;                   /* NULL ends a list */
     const struct store_column *columns; /* a NULL name ends; `stream_id` and `traceparent` follow */
-    const char *time_column;            /* what it is partitioned by */
+    const char *time_column;            /* what it is partitioned by; NULL: it is not */
+    const char *function; /* called with the columns as arrays instead of inserting; NULL: none */
+    const char *forget;   /* retention of what lies in no partition: a function of (before, most)
+                             that deletes about so many rows and returns how many; NULL: none */
 };
 
 struct store_row {
@@ -72,11 +75,32 @@ bool store_insert(struct store *store, const struct store_table *table,
                   const struct store_row *rows, size_t count, size_t *out_inserted,
                   struct error *err) MUST_CHECK;
 
+/* An event that follows from what was stored: `key` is what its id is derived from, the same
+ * whenever it follows again. Both live for the call. */
+typedef void store_follow(void *context, const char *key, const char *json, size_t size);
+
+struct store_effect {
+    store_follow *follow; /* NULL: nobody asks */
+    void *context;
+    size_t inserted; /* out: how many rows are new */
+};
+
+/*
+ * As store_insert, for tables with a function too, which keeps facts that depend on each other: it
+ * returns rows of (inserted bigint, key text, event json), the first with the number and the rest
+ * with the events that follow. It returns all that follow from the rows, whether those are new or
+ * not, so that whoever died before he could pass them on has them again. follow is called when the
+ * transaction is committed.
+ */
+bool store_apply(struct store *store, const struct store_table *table, const struct store_row *rows,
+                 size_t count, struct store_effect *effect, struct error *err) MUST_CHECK;
+
 /*
  * Makes the daily partitions (UTC) from the day before now_ms to three days after it, and drops
- * those that end before the retention (0: keeps all). Rows outside every partition live in the
- * default one; they move into a partition when it is made and are deleted when both their time and
- * their arrival are before the retention, so that nothing is deleted as soon as it is stored.
+ * those that end before the retention (0: keeps all). Rows outside every partition live in
+ * the default one; they move into a partition when it is made and are deleted when both their time
+ * and their arrival are before the retention, so that nothing is deleted as soon as it is stored.
+ * Then it has the table forget, piece by piece. Of a table that is not partitioned only that.
  *
  * One process at a time does it; for another the call succeeds at once. Inserts wait at most a
  * second for its locks, and inserts of the moving day while rows move. UNAVAILABLE when a lock was
@@ -85,7 +109,8 @@ bool store_insert(struct store *store, const struct store_table *table,
 bool store_maintain(struct store *store, const struct store_table *table, int64_t now_ms,
                     int retention_days, int *out_dropped, struct error *err) MUST_CHECK;
 
-extern const struct store_table store_logs, store_readings;
+extern const struct store_table store_logs, store_readings, store_parking_entries,
+    store_parking_exits, store_parking_summaries, store_weather_results;
 
 /* ---- reading ---- */
 
@@ -146,6 +171,15 @@ bool store_select(struct store *store, const struct store_query *query,
  *                   from? to? level? service? limit
  *                   error_rate is the share of ERROR and CRITICAL. logs_summary has one row.
  *                   logs_minutes: the newest `limit` minutes, in the order of time.
+ *   parking_sessions  plate? garage? open? from? to? cursor_time? cursor_id? limit
+ *                   From and to are of the entry; newest first; open is 'true' or 'false'.
+ *                   Withdrawn ones are left out.
+ *   parking_garage  garage capacity?: one row, how many are in and how many fit
+ *   parking_hours   garage from? to? limit: per hour that had any, entries and exits
+ *   parking_invoices  plate? garage? from? to? cursor_time? cursor_id? limit
+ *                   From and to are of the exit; newest first. The last word on each session: of
+ *                   the revisions that are stored the highest, and none when that withdraws it.
+ *   weather_result  id; one row or none
  *   readings_page   site from? to? device? cursor_time? cursor_id? limit; newest first
  *   readings_stats  site device? from? to? bucket max_gap_seconds? limit
  *
@@ -164,6 +198,7 @@ bool store_select(struct store *store, const struct store_query *query,
  */
 extern const struct store_query store_logs_page, store_logs_summary, store_logs_levels,
     store_logs_services, store_logs_minutes, store_logs_top, store_readings_page,
-    store_readings_stats;
+    store_readings_stats, store_parking_sessions, store_parking_garage, store_parking_hours,
+    store_parking_invoices, store_weather_result;
 
 #endif

@@ -209,35 +209,102 @@ static const char *separator(size_t index)
     return index ? ", " : "";
 }
 
-static void write_sql(struct buffer *sql, const struct batch *batch, const char *suffix)
+static void write_arrays(struct buffer *sql, const struct batch *batch)
 {
-    buffer_clear(sql);
-    buffer_print(sql, "INSERT INTO %s (", batch->table->name);
-    for (size_t i = 0; i < batch->columns; i++)
-        buffer_print(sql, "%s%s", separator(i), column_at(batch->table, batch->own, i)->name);
-    buffer_text(sql, ") SELECT * FROM unnest(");
     for (size_t i = 0; i < batch->columns; i++) {
         const struct store_column *column = column_at(batch->table, batch->own, i);
         buffer_print(sql, "%s$%zu::%s[]", separator(i), i + 1, elements[column->kind].type);
     }
+}
+
+static void write_insert(struct buffer *sql, const struct batch *batch, const char *suffix)
+{
+    buffer_print(sql, "INSERT INTO %s (", batch->table->name);
+    for (size_t i = 0; i < batch->columns; i++)
+        buffer_print(sql, "%s%s", separator(i), column_at(batch->table, batch->own, i)->name);
+    buffer_text(sql, ") SELECT * FROM unnest(");
+    write_arrays(sql, batch);
     buffer_print(sql, ")%s", suffix);
 }
 
-static bool insert(struct store *store, const struct batch *batch,
-                   const struct store_statement *filled, const char *suffix, size_t *out_inserted,
-                   struct error *err)
+static void write_call(struct buffer *sql, const struct batch *batch)
+{
+    buffer_print(sql, "SELECT inserted, key, event FROM %s(", batch->table->function);
+    write_arrays(sql, batch);
+    buffer_text(sql, ")");
+}
+
+/* Runs the statement of the table; `suffix` is for those without a function. */
+static bool run(struct store *store, const struct batch *batch,
+                const struct store_statement *filled, const char *suffix, PGresult **out,
+                struct error *err)
 {
     char name[NAME_SIZE];
     struct store_statement statement = *filled;
-    AUTO(PQclear) PGresult *result = NULL;
 
-    snprintf(name, sizeof(name), "insert %s%s", batch->table->name, suffix);
-    write_sql(&store->sql, batch, suffix);
+    buffer_clear(&store->sql);
+    if (batch->table->function)
+        write_call(&store->sql, batch);
+    else
+        write_insert(&store->sql, batch, suffix);
+    snprintf(name, sizeof(name), "store %s%s", batch->table->name, suffix);
     statement.name = name;
     statement.sql = store->sql.data;
-    if (!store_execute(store, &statement, &result, err))
+    return store_execute(store, &statement, out, err);
+}
+
+/*
+ * The plain statement costs half of the one that expects duplicates, and they are rare: they come
+ * with redeliveries.
+ */
+static bool run_batch(struct store *store, const struct batch *batch, PGresult **out,
+                      struct error *err)
+{
+    static const char *const suffixes[] = {"", " ON CONFLICT DO NOTHING"};
+    struct store_statement statement = {0};
+
+    if (!fill_arrays(store, batch, &statement, err))
         return false;
-    *out_inserted = strtoul(PQcmdTuples(result), NULL, 10);
+    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+        if (run(store, batch, &statement, suffixes[i], out, err))
+            return true;
+        if (batch->table->function || strcmp(store->sqlstate, "23505") != 0)
+            break;
+    }
+    if (store->parameter > 0 && (size_t)store->parameter <= batch->columns)
+        error_wrap(err, "column %s",
+                   column_at(batch->table, batch->own, (size_t)store->parameter - 1)->name);
+    return false;
+}
+
+/* (inserted bigint, key text, event json), in binary: big-endian, and text as it is. */
+static void read_effect(const PGresult *result, struct store_effect *effect)
+{
+    uint64_t inserted;
+
+    memcpy(&inserted, PQgetvalue(result, 0, 0), sizeof(inserted));
+    effect->inserted = be64toh(inserted);
+    for (int i = 1; effect->follow && i < PQntuples(result); i++)
+        effect->follow(effect->context, PQgetvalue(result, i, 1), PQgetvalue(result, i, 2),
+                       (size_t)PQgetlength(result, i, 2));
+}
+
+/* What a function may return is ours to know, but not the compiler's. */
+static bool is_effect(const PGresult *result)
+{
+    return PQntuples(result) > 0 && PQnfields(result) == 3 &&
+           PQgetlength(result, 0, 0) == sizeof(uint64_t);
+}
+
+static bool take_effect(const struct store_table *table, PGresult *result,
+                        struct store_effect *effect, struct error *err)
+{
+    if (!table->function)
+        effect->inserted = strtoul(PQcmdTuples(result), NULL, 10);
+    else if (is_effect(result))
+        read_effect(result, effect);
+    else
+        return error_set(err, ERROR_INTERNAL, "%s does not return what it should", table->function);
     return true;
 }
 
@@ -248,44 +315,31 @@ static void trim(struct store *store)
             buffer_free(&store->arrays[i]);
 }
 
-/*
- * The plain statement costs half of the one that expects duplicates, and they are rare: they come
- * with redeliveries.
- */
-static bool insert_batch(struct store *store, const struct batch *batch, size_t *out_inserted,
-                         struct error *err)
+bool store_apply(struct store *store, const struct store_table *table, const struct store_row *rows,
+                 size_t count, struct store_effect *effect, struct error *err)
 {
-    static const char *const suffixes[] = {"", " ON CONFLICT DO NOTHING"};
-    struct store_statement statement = {0};
+    struct batch batch = {table, rows, count, count_columns(table), 0};
+    AUTO(PQclear) PGresult *result = NULL;
 
-    if (!fill_arrays(store, batch, &statement, err))
-        return false;
-    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
-        if (insert(store, batch, &statement, suffixes[i], out_inserted, err))
-            return true;
-        if (strcmp(store->sqlstate, "23505") != 0)
-            break;
-    }
-    if (store->parameter > 0 && (size_t)store->parameter <= batch->columns)
-        error_wrap(err, "column %s",
-                   column_at(batch->table, batch->own, (size_t)store->parameter - 1)->name);
-    return false;
+    batch.columns = batch.own + ARRAY_LEN(row_columns);
+    effect->inserted = 0;
+    if (batch.columns > STORE_COLUMNS_MAX)
+        return error_set(err, ERROR_INTERNAL, "table %s has too many columns", table->name);
+    if (!count)
+        return true;
+    bool stored = store_begin(store, store->timeout_ms, err) &&
+                  run_batch(store, &batch, &result, err) && take_effect(table, result, effect, err);
+    trim(store);
+    return stored || error_wrap(err, "insert into %s", table->name);
 }
 
 bool store_insert(struct store *store, const struct store_table *table,
                   const struct store_row *rows, size_t count, size_t *out_inserted,
                   struct error *err)
 {
-    struct batch batch = {table, rows, count, count_columns(table), 0};
+    struct store_effect effect = {0};
+    bool stored = store_apply(store, table, rows, count, &effect, err);
 
-    batch.columns = batch.own + ARRAY_LEN(row_columns);
-    *out_inserted = 0;
-    if (batch.columns > STORE_COLUMNS_MAX)
-        return error_set(err, ERROR_INTERNAL, "table %s has too many columns", table->name);
-    if (!count)
-        return true;
-    bool inserted = store_begin(store, store->timeout_ms, err) &&
-                    insert_batch(store, &batch, out_inserted, err);
-    trim(store);
-    return inserted || error_wrap(err, "insert into %s", table->name);
+    *out_inserted = effect.inserted;
+    return stored;
 }

@@ -11,6 +11,7 @@
 #define MOVE_TIMEOUT_MS 60000
 #define DELETE_ROWS 20000
 #define DELETE_ROUNDS 100
+#define FORGET_ROWS 2000 /* whoever stores parking events waits meanwhile */
 
 /* Today first: when something stops us half way, it stopped at what matters least. */
 static const int days_around[] = {0, 1, 2, 3, -1};
@@ -138,8 +139,28 @@ static bool delete_from_default(struct store *store, const struct store_table *t
     return true;
 }
 
-static bool maintain(struct store *store, const struct store_table *table, int64_t now_ms,
-                     int retention_days, int *out_dropped, struct error *err)
+/* As delete_from_default does: in pieces, and the rest next time. */
+static bool forget(struct store *store, const struct store_table *table, int64_t before_ms,
+                   struct error *err)
+{
+    char sql[160], before[RFC3339_SIZE];
+    bool more = true;
+
+    rfc3339_format(before_ms, before);
+    snprintf(sql, sizeof(sql), "SELECT %s('%s', %d)", table->forget, before, FORGET_ROWS);
+    for (int i = 0; i < DELETE_ROUNDS && more; i++) {
+        AUTO(PQclear) PGresult *forgotten = NULL;
+        if (!store_begin(store, store->timeout_ms, err) ||
+            !store_command(store, sql, &forgotten, err))
+            return error_wrap(err, "forget old rows");
+        more = strcmp(PQgetvalue(forgotten, 0, 0), "0") != 0;
+    }
+    return true;
+}
+
+static bool maintain_partitions(struct store *store, const struct store_table *table,
+                                int64_t now_ms, int retention_days, int *out_dropped,
+                                struct error *err)
 {
     AUTO(PQclear) PGresult *partitions = NULL;
 
@@ -152,6 +173,16 @@ static bool maintain(struct store *store, const struct store_table *table, int64
     struct day first_kept = day_of(table, before_ms);
     return drop_partitions(store, first_kept.name, partitions, out_dropped, err) &&
            delete_from_default(store, table, before_ms, err);
+}
+
+static bool maintain(struct store *store, const struct store_table *table, int64_t now_ms,
+                     int retention_days, int *out_dropped, struct error *err)
+{
+    if (table->time_column &&
+        !maintain_partitions(store, table, now_ms, retention_days, out_dropped, err))
+        return false;
+    return !table->forget || retention_days <= 0 ||
+           forget(store, table, now_ms - retention_days * DAY_MS, err);
 }
 
 /* One process at a time; who comes meanwhile finds the work in good hands. */

@@ -1,5 +1,5 @@
 /*
- * The queries on logs and readings.
+ * The queries on logs, readings, parking and weather.
  *
  * A parameter that is NULL means "any". Bounds are written as coalesce(parameter, ±infinity), never
  * as "parameter IS NULL OR …": so the index and the pruning of partitions work in a generic plan.
@@ -149,4 +149,105 @@ const struct store_query store_readings_stats = {
     .parameters = {STORE_TEXT, STORE_TEXT, STORE_TIME, STORE_TIME, STORE_TEXT, STORE_INT,
                    STORE_INT},
     .parameter_count = 7,
+};
+
+/* ---- parking ---- */
+
+/*
+ * A plate's rows lie in another index than everybody's, and one statement can be planned for one of
+ * them only: so each way of asking is a branch of its own, in the order of the page, and the
+ * parameters of a call open one branch and shut the others.
+ */
+
+#define SESSIONS_OF(condition)                                                                     \
+    "(SELECT s.* FROM parking_sessions s WHERE " condition                                         \
+    " AND s.entry_time >= coalesce($4::timestamptz, '-infinity')"                                  \
+    " AND s.entry_time < coalesce($5::timestamptz, 'infinity')"                                    \
+    " AND ($2::text IS NULL OR s.garage_id = $2) AND NOT s.withdrawn"                              \
+    " AND ($3::text IS NULL OR (s.exit_time IS NULL) = ($3 = 'true'))"                             \
+    " AND (s.entry_time, s.session_id) < (coalesce($6::timestamptz, 'infinity'),"                  \
+    " coalesce($7::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))"                                 \
+    " ORDER BY s.entry_time DESC, s.session_id DESC LIMIT $8::int8)"
+
+#define SESSIONS_BY_PLATE SESSIONS_OF("s.vehicle_plate = $1::text")
+#define SESSIONS_OPEN SESSIONS_OF("$1::text IS NULL AND $3 = 'true' AND s.exit_time IS NULL")
+#define SESSIONS_BY_TIME SESSIONS_OF("$1::text IS NULL AND $3 IS DISTINCT FROM 'true'")
+
+const struct store_query store_parking_sessions = {
+    .name = "parking_sessions",
+    .sql = "SELECT s.session_id, s.garage_id, s.vehicle_plate, s.entry_time, s.exit_time,"
+           " extract(epoch FROM s.exit_time - s.entry_time)::float8 AS duration_s, s.matched,"
+           " s.anomalous, s.exit_time IS NULL AS open, s.revision, s.entry_time AS \"@time\","
+           " s.session_id AS \"@id\" FROM (" SESSIONS_BY_PLATE " UNION ALL " SESSIONS_OPEN
+           " UNION ALL " SESSIONS_BY_TIME ") s"
+           " ORDER BY s.entry_time DESC, s.session_id DESC LIMIT $8::int8",
+    .parameters = {STORE_TEXT, STORE_TEXT, STORE_TEXT, STORE_TIME, STORE_TIME, STORE_TIME, STORE_ID,
+                   STORE_INT},
+    .parameter_count = 8,
+};
+
+const struct store_query store_parking_garage = {
+    .name = "parking_garage",
+    .sql = "SELECT count(*) AS occupancy, $2::int8 AS capacity FROM parking_sessions s"
+           " WHERE s.garage_id = $1::text AND s.exit_time IS NULL",
+    .parameters = {STORE_TEXT, STORE_INT},
+    .parameter_count = 2,
+};
+
+const struct store_query store_parking_hours = {
+    .name = "parking_hours",
+    .sql = "SELECT date_trunc('hour', e.time) AS hour,"
+           " count(*) FILTER (WHERE NOT e.is_exit) AS entries,"
+           " count(*) FILTER (WHERE e.is_exit) AS exits"
+           " FROM parking_events e WHERE e.garage_id = $1::text"
+           " AND e.time >= coalesce($2::timestamptz, '-infinity')"
+           " AND e.time < coalesce($3::timestamptz, 'infinity')"
+           " GROUP BY 1 ORDER BY 1 LIMIT $4::int8",
+    .parameters = {STORE_TEXT, STORE_TIME, STORE_TIME, STORE_INT},
+    .parameter_count = 4,
+};
+
+#define INVOICES_OF(condition)                                                                     \
+    "(SELECT i.* FROM parking_summaries i WHERE " condition                                        \
+    " AND i.exit_time >= coalesce($3::timestamptz, '-infinity')"                                   \
+    " AND i.exit_time < coalesce($4::timestamptz, 'infinity')"                                     \
+    " AND ($2::text IS NULL OR i.garage_id = $2) AND NOT i.withdrawn"                              \
+    " AND i.exit_time <= coalesce($5::timestamptz, 'infinity')"                                    \
+    " AND (i.exit_time, i.id) < (coalesce($5::timestamptz, 'infinity'),"                           \
+    " coalesce($6::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))"                                 \
+    " AND NOT EXISTS (SELECT FROM parking_corrections c"                                           \
+    " WHERE c.session_id = i.session_id AND c.revision > i.revision)"                              \
+    " ORDER BY i.exit_time DESC, i.id DESC LIMIT $7::int8)"
+
+#define INVOICES_BY_PLATE INVOICES_OF("i.vehicle_plate = $1::text")
+#define INVOICES_BY_TIME INVOICES_OF("$1::text IS NULL")
+
+const struct store_query store_parking_invoices = {
+    .name = "parking_invoices",
+    .sql = "SELECT i.id, i.session_id, i.revision, i.garage_id, i.vehicle_plate, i.entry_time,"
+           " i.exit_time, i.duration_s, i.matched, i.anomalous, i.amount_cents, i.currency,"
+           " i.exit_time AS \"@time\", i.id AS \"@id\" FROM (" INVOICES_BY_PLATE
+           " UNION ALL " INVOICES_BY_TIME ") i"
+           " ORDER BY i.exit_time DESC, i.id DESC LIMIT $7::int8",
+    .parameters = {STORE_TEXT, STORE_TEXT, STORE_TIME, STORE_TIME, STORE_TIME, STORE_ID, STORE_INT},
+    .parameter_count = 7,
+    .newest = {.from = 3, .to = 4, .cursor = 5, .limit = 7},
+};
+
+/* ---- weather ---- */
+
+/* Names as the answer to the request itself has them; what a failure has no value for is null. */
+const struct store_query store_weather_result = {
+    .name = "weather_result",
+    .sql = "SELECT w.id AS \"requestId\", w.outcome AS status, nullif(w.reason, '') AS reason,"
+           " nullif(w.detail, '') AS detail, w.city, w.location, w.request_time AS \"requestTime\","
+           " w.forecast_time AS \"forecastTime\","
+           " CASE w.outcome WHEN 'OK' THEN w.temperature END AS temperature,"
+           " nullif(w.condition, '') AS condition,"
+           " CASE w.outcome WHEN 'OK' THEN w.humidity END AS humidity,"
+           " CASE w.outcome WHEN 'OK' THEN w.wind_speed END AS \"windSpeed\","
+           " nullif(w.provider, '') AS provider"
+           " FROM weather_results w WHERE w.id = $1::uuid ORDER BY w.request_time LIMIT 1",
+    .parameters = {STORE_ID},
+    .parameter_count = 1,
 };

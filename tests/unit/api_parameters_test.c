@@ -8,7 +8,7 @@
 
 static const char *const words[] = {"INFO", "ERROR", NULL};
 
-enum { LIMIT, FROM, LEVEL, SEARCH, SITE, SLOT_COUNT };
+enum { LIMIT, FROM, LEVEL, SEARCH, SITE, PLACE, SLOT_COUNT };
 
 static const struct parameter table[] = {
     {.name = "limit",
@@ -22,6 +22,7 @@ static const struct parameter table[] = {
     {.name = "level", .kind = PARAMETER_WORD, .slot = LEVEL, .words = words},
     {.name = "q", .kind = PARAMETER_TEXT, .slot = SEARCH, .min = 1, .max = 8},
     {.name = "site_id", .kind = PARAMETER_TEXT, .slot = SITE, .in_path = true, .min = 1, .max = 4},
+    {.name = "id", .kind = PARAMETER_ID, .slot = PLACE, .in_path = true},
     {0},
 };
 
@@ -98,6 +99,11 @@ static const struct refusals {
      {{"limit", "99999999999999999999"}},
      JSON_RANGE,
      "/query/limit"},
+    {"an id that is short", {{"id", "0190b0e0-0000-7000-8000"}}, JSON_FORMAT, "/path/id"},
+    {"an id with something behind",
+     {{"id", "0190b0e0-0000-7000-8000-000000000001x"}},
+     JSON_FORMAT,
+     "/path/id"},
     {"a fraction", {{"limit", "1.5"}}, JSON_TYPE, "/query/limit"},
     {"a number with something behind", {{"limit", "1x"}}, JSON_TYPE, "/query/limit"},
     {"a number behind a blank", {{"limit", " 1"}}, JSON_TYPE, "/query/limit"},

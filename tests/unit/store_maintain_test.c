@@ -4,6 +4,7 @@
 #include "support/store_fixture.h"
 
 #include "base/clock.h"
+#include "messages/parking.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -121,6 +122,66 @@ static void retention_counts_from_the_arrival_of_what_came_late(void **state)
     fixture_expect(fixture, "SELECT count(*) FROM readings_default", "0");
 }
 
+static void keep(const struct fixture *fixture, const struct store_table *table)
+{
+    struct error err;
+    char sql[120], want[80];
+    int dropped;
+
+    assert_ok(store_maintain(fixture->store, table, NOON, 1, &dropped, &err));
+    assert_ok(store_maintain(fixture->store, table, NOON + DAY, 1, &dropped, &err));
+    assert_int_equal(dropped, 1);
+    snprintf(want, sizeof(want), "%s_p20261122", table->name);
+    snprintf(sql, sizeof(sql), "SELECT to_regclass('%s')", want);
+    fixture_expect(fixture, sql, want);
+}
+
+/* Every table that says what it is partitioned by is. */
+static void every_partitioned_table_is_kept(void **state)
+{
+    static const struct store_table *const tables[] = {
+        &store_logs, &store_readings, &store_parking_summaries, &store_weather_results};
+
+    for (size_t i = 0; i < ARRAY_LEN(tables); i++)
+        keep(*state, tables[i]);
+}
+
+static void insert_summary(const struct fixture *fixture, int revision, int64_t exit_ms)
+{
+    const struct parking_summary summary = {.id = id_new(exit_ms),
+                                            .session_id = {{7}},
+                                            .exit_time_ms = exit_ms,
+                                            .entry_time_ms = exit_ms,
+                                            .revision = revision,
+                                            .garage_id = "g",
+                                            .vehicle_plate = "AB",
+                                            .currency = "EUR"};
+
+    assert_true(fixture_insert(fixture->store, &store_parking_summaries, &summary));
+}
+
+/* In a partition that is made around rows of the default one, too. */
+static void a_correction_is_kept_a_day_longer_than_what_it_corrects(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err;
+    int dropped;
+
+    insert_summary(fixture, 1, NOON);
+    fixture_expect(fixture, "SELECT count(*) FROM parking_corrections", "0");
+    insert_summary(fixture, 3, NOON);
+    assert_ok(store_maintain(fixture->store, &store_parking_summaries, NOON, 0, &dropped, &err));
+    insert_summary(fixture, 2, NOON);
+    fixture_expect(fixture, "SELECT revision FROM parking_corrections", "3");
+    fixture_run(fixture, "UPDATE parking_corrections SET stored_at = '2026-11-21 12:00Z'");
+    assert_ok(store_maintain(fixture->store, &store_parking_summaries, NOON + 2 * DAY, 1, &dropped,
+                             &err));
+    fixture_expect(fixture, "SELECT count(*) FROM parking_corrections", "1");
+    assert_ok(store_maintain(fixture->store, &store_parking_summaries, NOON + 2 * DAY + 1, 1,
+                             &dropped, &err));
+    fixture_expect(fixture, "SELECT count(*) FROM parking_corrections", "0");
+}
+
 static void second_process_leaves_it_to_the_first(void **state)
 {
     struct fixture *fixture = *state;
@@ -187,6 +248,8 @@ int main(void)
         ON_DATABASE(retention_drops_whole_days_and_cleans_default),
         ON_DATABASE(retention_keeps_what_is_younger),
         ON_DATABASE(retention_counts_from_the_arrival_of_what_came_late),
+        ON_DATABASE(every_partitioned_table_is_kept),
+        ON_DATABASE(a_correction_is_kept_a_day_longer_than_what_it_corrects),
         ON_DATABASE(second_process_leaves_it_to_the_first),
         ON_DATABASE(drop_gives_up_when_the_table_is_in_use),
     };
