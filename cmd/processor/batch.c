@@ -12,7 +12,7 @@
 /* What batch_decode is looking at. */
 struct reader {
     struct batch *batch;
-    const struct topic *topic;
+    struct batch_rows *rows; /* of the delivery's topic */
     const struct broker_delivery *delivery;
     struct dead_origin origin; /* of the delivery: what a replay repeats keeps its name */
     size_t index;              /* of the delivery */
@@ -20,23 +20,29 @@ struct reader {
     const char *traceparent; /* NULL: none */
 };
 
-void batch_start(struct batch *batch)
+void batch_start(struct batch *batch, const struct topic *const *kinds, size_t count)
 {
-    *batch = (struct batch){.arena = arena_new(ARENA_BYTES)};
+    *batch = (struct batch){.arena = arena_new(ARENA_BYTES), .topic_count = count};
+    for (size_t i = 0; i < count; i++)
+        batch->topics[i].topic = kinds[i];
 }
 
 void batch_stop(struct batch *batch)
 {
     arena_free(batch->arena);
-    free(batch->rows);
-    free(batch->origins);
+    for (size_t i = 0; i < batch->topic_count; i++) {
+        free(batch->topics[i].rows);
+        free(batch->topics[i].origins);
+    }
     free(batch->parts);
 }
 
 void batch_reset(struct batch *batch)
 {
     arena_reset(batch->arena);
-    batch->row_count = batch->part_count = 0;
+    for (size_t i = 0; i < batch->topic_count; i++)
+        batch->topics[i].count = batch->topics[i].refused = 0;
+    batch->part_count = 0;
 }
 
 static size_t grown(size_t capacity)
@@ -44,16 +50,15 @@ static size_t grown(size_t capacity)
     return capacity ? capacity * 2 : 256;
 }
 
-static void add_row(struct batch *batch, struct store_row row, struct batch_origin origin)
+static void add_row(struct batch_rows *rows, struct store_row row, struct batch_origin origin)
 {
-    if (batch->row_count == batch->row_capacity) {
-        batch->row_capacity = grown(batch->row_capacity);
-        batch->rows = memory_resize(batch->rows, batch->row_capacity * sizeof(*batch->rows));
-        batch->origins =
-            memory_resize(batch->origins, batch->row_capacity * sizeof(*batch->origins));
+    if (rows->count == rows->capacity) {
+        rows->capacity = grown(rows->capacity);
+        rows->rows = memory_resize(rows->rows, rows->capacity * sizeof(*rows->rows));
+        rows->origins = memory_resize(rows->origins, rows->capacity * sizeof(*rows->origins));
     }
-    batch->rows[batch->row_count] = row;
-    batch->origins[batch->row_count++] = origin;
+    rows->rows[rows->count] = row;
+    rows->origins[rows->count++] = origin;
 }
 
 static void add_part(struct batch *batch, const struct batch_origin *origin,
@@ -73,9 +78,11 @@ static void add_part(struct batch *batch, const struct batch_origin *origin,
     };
 }
 
-void batch_refuse(struct batch *batch, size_t row, const struct error *why)
+void batch_refuse(struct batch *batch, struct batch_rows *rows, size_t row, const struct error *why)
 {
-    add_part(batch, &batch->origins[row], why);
+    rows->origins[row].refused = true;
+    rows->refused++;
+    add_part(batch, &rows->origins[row], why);
 }
 
 /* "17" for a message of its own, "17.3" for the third line of a packed one. */
@@ -110,11 +117,11 @@ static void name_event(const struct reader *reader, void *event, const char *pla
     const char *message_id = reader->origin.id;
     struct id id;
 
-    if (memcmp(topic_id(reader->topic, event), &unnamed, sizeof(unnamed)) != 0)
+    if (memcmp(topic_id(reader->rows->topic, event), &unnamed, sizeof(unnamed)) != 0)
         return;
     if (reader->packed || !id_parse(message_id, strlen(message_id), &id))
-        id = id_derive(reader->topic->stream, place, strlen(place));
-    topic_set_id(reader->topic, event, id);
+        id = id_derive(reader->rows->topic->stream, place, strlen(place));
+    topic_set_id(reader->rows->topic, event, id);
 }
 
 static void read_event(const struct reader *reader, unsigned number, const char *data, size_t size)
@@ -129,16 +136,16 @@ static void read_event(const struct reader *reader, unsigned number, const char 
     };
     struct batch_origin origin = {
         .delivery = reader->index, .number = number, .data = data, .size = size};
-    void *event = arena_alloc(batch->arena, reader->topic->size);
+    void *event = arena_alloc(batch->arena, reader->rows->topic->size);
     struct error err;
 
-    if (!topic_accept(reader->topic, &defaults, data, size, event, &err)) {
+    if (!topic_accept(reader->rows->topic, &defaults, data, size, event, &err)) {
         add_part(batch, &origin, &err);
         return;
     }
     name_event(reader, event, place);
     add_row(
-        batch,
+        reader->rows,
         (struct store_row){.event = event, .stream_id = place, .traceparent = reader->traceparent},
         origin);
 }
@@ -169,48 +176,70 @@ static bool has_too_many_lines(const struct broker_delivery *delivery)
     return lines > BATCH_LINES_MAX;
 }
 
-static void refuse_message(const struct reader *reader)
+static void refuse_message(const struct reader *reader, const struct error *why)
 {
     struct batch_origin origin = {
         .delivery = reader->index, .data = reader->delivery->data, .size = reader->delivery->size};
-    struct error why;
 
-    error_input(&why, "too_many_lines", "", "a message may have %d lines", BATCH_LINES_MAX);
-    add_part(reader->batch, &origin, &why);
+    add_part(reader->batch, &origin, why);
 }
 
 static void read_lines(struct reader *reader)
 {
     const struct broker_delivery *delivery = reader->delivery;
     AUTO(ndjson_free) struct ndjson lines;
+    struct error why;
 
     ndjson_start(&lines, delivery->size, on_line, reader); /* so no line is too long */
     if (has_too_many_lines(delivery)) {
-        refuse_message(reader);
+        error_input(&why, "too_many_lines", "", "a message may have %d lines", BATCH_LINES_MAX);
+        refuse_message(reader, &why);
         return;
     }
     ndjson_feed(&lines, delivery->data, delivery->size);
     ndjson_finish(&lines);
 }
 
-void batch_decode(struct batch *batch, const struct topic *topic,
-                  const struct broker_batch *deliveries)
+static struct batch_rows *rows_of(struct batch *batch, const char *subject)
+{
+    const struct topic *topic = topic_of_subject(batch->topics[0].topic->stream, subject);
+
+    for (size_t i = 0; i < batch->topic_count; i++)
+        if (batch->topics[i].topic == topic)
+            return &batch->topics[i];
+    return NULL;
+}
+
+static void read_delivery(struct reader *reader)
+{
+    const struct broker_delivery *delivery = reader->delivery;
+    struct error why;
+
+    reader->rows = rows_of(reader->batch, delivery->subject);
+    if (!reader->rows) {
+        error_input(&why, "unknown_subject", "", "no topic of '%s' has the subject '%s'",
+                    reader->batch->topics[0].topic->stream, delivery->subject);
+        refuse_message(reader, &why);
+    } else if (reader->packed) {
+        read_lines(reader);
+    } else {
+        read_event(reader, 0, delivery->data, delivery->size);
+    }
+}
+
+void batch_decode(struct batch *batch, const struct broker_batch *deliveries)
 {
     for (size_t i = 0; i < deliveries->count; i++) {
         const struct broker_delivery *delivery = &deliveries->deliveries[i];
         const char *type = broker_header(delivery, HEADER_CE_DATACONTENTTYPE);
         struct reader reader = {
             .batch = batch,
-            .topic = topic,
             .delivery = delivery,
             .origin = dead_letter_origin(delivery),
             .index = i,
             .packed = type && strcmp(type, CONTENT_NDJSON) == 0,
             .traceparent = broker_header(delivery, HEADER_TRACEPARENT),
         };
-        if (reader.packed)
-            read_lines(&reader);
-        else
-            read_event(&reader, 0, delivery->data, delivery->size);
+        read_delivery(&reader);
     }
 }

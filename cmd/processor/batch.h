@@ -3,7 +3,8 @@
  *
  * A delivery carries one event, or NDJSON lines of several; every line is an event of its own. What
  * cannot be decoded, or what the store refuses later, becomes a dead part and does not disturb its
- * neighbours.
+ * neighbours. A batch has rows of one or a few topics of one stream, told apart by their subjects;
+ * what is of none of them is a dead part too, "unknown_subject".
  *
  * An event without an id (sent by hand with a broker's own tool) gets its message's, or one from
  * its place in the stream, the same at every delivery; one without a time gets the time at which it
@@ -22,24 +23,36 @@
 #include "event/topic.h"
 #include "store/store.h"
 
-/* Where a row came from, to bury it when the store refuses it. */
+#define BATCH_TOPICS_MAX 2
+
+/* Where a row came from, to bury it when somebody refuses it. */
 struct batch_origin {
     size_t delivery;
     unsigned number; /* of the line, from 1 */
+    bool refused;    /* it became a dead part */
     const char *data;
     size_t size;
 };
 
-struct batch {
-    struct arena *arena;
+/* The rows of one topic. */
+struct batch_rows {
+    const struct topic *topic;
     struct store_row *rows;
     struct batch_origin *origins; /* of the rows, at the same index */
-    size_t row_count, row_capacity;
+    size_t count, capacity;
+    size_t refused; /* of the rows */
+};
+
+struct batch {
+    struct arena *arena;
+    struct batch_rows topics[BATCH_TOPICS_MAX];
+    size_t topic_count;
     struct dead_part *parts;
     size_t part_count, part_capacity;
 };
 
-void batch_start(struct batch *batch);
+/* Of topics of one stream, at least one. */
+void batch_start(struct batch *batch, const struct topic *const *kinds, size_t count);
 void batch_stop(struct batch *batch);
 
 /* Forgets everything, keeps the memory. */
@@ -49,10 +62,10 @@ void batch_reset(struct batch *batch);
 #define BATCH_LINES_MAX 10000
 
 /* Adds what the deliveries hold. */
-void batch_decode(struct batch *batch, const struct topic *topic,
-                  const struct broker_batch *deliveries);
+void batch_decode(struct batch *batch, const struct broker_batch *deliveries);
 
-/* Makes a dead part of a row. reason and error are copied. */
-void batch_refuse(struct batch *batch, size_t row, const struct error *why);
+/* Makes a dead part of a row. The message of why is copied. */
+void batch_refuse(struct batch *batch, struct batch_rows *rows, size_t row,
+                  const struct error *why);
 
 #endif

@@ -19,6 +19,7 @@
 struct keeper {
     struct keeper_options options;
     struct store *store;
+    struct occupancy **occupancies; /* of the duties, at the same index; NULL: none */
     pthread_t thread;
 
     pthread_mutex_t lock;
@@ -75,19 +76,29 @@ static void tell(struct keeper *keeper, const struct error *trouble)
 
 /* ---- preparing ---- */
 
-static bool maintain(struct keeper *keeper, struct error *err)
+static bool maintain_table(struct keeper *keeper, const struct store_table *table,
+                           struct error *err)
 {
     int64_t now_ms = clock_wall_ms(clock_system());
+    int dropped = 0;
 
-    for (size_t i = 0; i < keeper->options.chore_count; i++) {
-        int dropped = 0;
-        if (!store_maintain(keeper->store, keeper->options.chores[i].table, now_ms,
-                            keeper->options.retention_days, &dropped, err))
-            return false;
-        if (dropped)
-            log_info("dropped partitions past their retention",
-                     log_text("table", keeper->options.chores[i].table->name),
-                     log_int("partitions", dropped));
+    if (!store_maintain(keeper->store, table, now_ms, keeper->options.retention_days, &dropped,
+                        err))
+        return false;
+    if (dropped)
+        log_info("dropped partitions past their retention", log_text("table", table->name),
+                 log_int("partitions", dropped));
+    return true;
+}
+
+static bool maintain(struct keeper *keeper, struct error *err)
+{
+    for (size_t i = 0; i < keeper->options.duty_count; i++) {
+        const struct duty *duty = keeper->options.duties[i];
+
+        for (size_t n = 0; n < duty_source_count(duty); n++)
+            if (!maintain_table(keeper, duty->sources[n].table, err))
+                return false;
     }
     return true;
 }
@@ -180,11 +191,9 @@ static void ignore(void *context, const struct broker_delivery *letter)
     (void)letter;
 }
 
-/* Whether it is there; without it what cannot be stored is delivered again and again. */
-static bool look_at_dead(struct keeper *keeper, struct error *err)
+static bool is_there(struct keeper *keeper, const char *stream, struct error *err)
 {
-    return broker_peek(keeper->options.broker, DEAD_STREAM, "", 1, ignore, NULL, BROKER_TIMEOUT_MS,
-                       err);
+    return broker_peek(keeper->options.broker, stream, "", 1, ignore, NULL, BROKER_TIMEOUT_MS, err);
 }
 
 /* What is gone is made again. */
@@ -197,19 +206,40 @@ static void mend(struct keeper *keeper, const char *stream, struct error *err)
                   log_text("error", err->message));
 }
 
+/* Nobody who consumes them looks after these: the events that follow go there, and what cannot be
+ * stored, which without it is delivered again and again. */
+static void look_for(struct keeper *keeper, const char *stream)
+{
+    struct error err;
+
+    if (!is_stopping(keeper) && !is_there(keeper, stream, &err))
+        mend(keeper, stream, &err);
+}
+
 /* A stream that cannot be trimmed now is trimmed next time. */
 static void trim(struct keeper *keeper)
 {
     struct error err;
 
-    for (size_t i = 0; i < keeper->options.chore_count && !is_stopping(keeper); i++) {
-        const struct topic *topic = keeper->options.chores[i].topic;
+    for (size_t i = 0; i < keeper->options.duty_count && !is_stopping(keeper); i++) {
+        const struct duty *duty = keeper->options.duties[i];
+        const struct topic *topic = duty_topic(duty, 0);
 
         if (!look_after(keeper, topic, &err))
             mend(keeper, topic->stream, &err);
+        if (duty->emits)
+            look_for(keeper, topic_find(duty->emits->topic)->stream);
     }
-    if (!is_stopping(keeper) && !look_at_dead(keeper, &err))
-        mend(keeper, DEAD_STREAM, &err);
+    look_for(keeper, DEAD_STREAM);
+}
+
+static bool count_all(struct keeper *keeper, struct error *err)
+{
+    for (size_t i = 0; i < keeper->options.duty_count; i++)
+        if (keeper->occupancies[i] && !is_stopping(keeper) &&
+            !occupancy_read(keeper->occupancies[i], keeper->store, err))
+            return false;
+    return true;
 }
 
 static bool is_due(int64_t *last_ms, int64_t every_ms)
@@ -235,14 +265,31 @@ static void *run(void *context)
             !maintain(keeper, &err))
             log_warning("could not keep the partitions", log_text("error", err.message));
         tell(keeper, &err);
-        if (is_due(&trimmed_ms, TRIM_EVERY_MS))
+        if (is_due(&trimmed_ms, TRIM_EVERY_MS)) {
             trim(keeper);
+            if (err.code == ERROR_NONE && !count_all(keeper, &err))
+                log_debug("could not count what is in the store", log_text("error", err.message));
+        }
     }
     return NULL;
 }
 
+static void add_occupancies(struct keeper *keeper)
+{
+    const struct keeper_options *options = &keeper->options;
+
+    /* It lists pointers. NOLINTNEXTLINE(bugprone-sizeof-expression) */
+    keeper->occupancies = memory_alloc(options->duty_count * sizeof(*keeper->occupancies));
+    for (size_t i = 0; i < options->duty_count; i++)
+        if (options->duties[i]->shows)
+            keeper->occupancies[i] = occupancy_new(options->duties[i]->shows, options->metrics);
+}
+
 static void keeper_free(struct keeper *keeper)
 {
+    for (size_t i = 0; i < keeper->options.duty_count; i++)
+        occupancy_free(keeper->occupancies[i]);
+    free(keeper->occupancies);
     store_close(keeper->store);
     pthread_cond_destroy(&keeper->changed);
     pthread_mutex_destroy(&keeper->lock);
@@ -255,6 +302,7 @@ bool keeper_start(struct keeper **out, const struct keeper_options *options, str
                                   .timeout_ms = STORE_TIMEOUT_MS};
     struct keeper *keeper = memory_alloc(sizeof(*keeper));
     keeper->options = *options;
+    add_occupancies(keeper);
     pthread_mutex_init(&keeper->lock, NULL);
     pthread_cond_init(&keeper->changed, NULL);
 

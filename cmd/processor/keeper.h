@@ -2,30 +2,25 @@
  * keeper: the thread that prepares the store and the streams, and then keeps house.
  *
  * Prepares: migrations, today's partitions, streams and consumers; whatever is away is tried again.
- * Keeps: partitions and retention every minute, trimming and lag every few seconds. Several
- * processors may keep the same house.
+ * Keeps: partitions and retention every minute, trimming, lag and occupancy every few seconds.
+ * Several processors may keep the same house.
  *
  * Threads  keeper_prepared and keeper_check may be called from any thread.
  */
 #ifndef PROCESSOR_KEEPER_H
 #define PROCESSOR_KEEPER_H
 
-#include "base/metrics.h"
-#include "broker/broker.h"
-#include "event/topic.h"
-#include "store/store.h"
+#include "duty.h"
 #include "topology.h"
 
-struct keeper_chore { /* one per served topic */
-    const struct topic *topic;
-    const struct store_table *table;
-};
+#include "base/metrics.h"
+#include "broker/broker.h"
 
 struct keeper_options {
     struct broker *broker;
     const char *database_url;
-    const struct keeper_chore *chores;
-    size_t chore_count;
+    const struct duty *const *duties; /* that are served */
+    size_t duty_count;
     const struct topology_settings *topology;
     int retention_days, stream_keep_s;
     struct metrics *metrics;

@@ -6,23 +6,12 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/service.h"
-#include "event/topic.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TABLES 2
 #define PING_MS 500
-
-/* Where each topic's events go. A new topic is a new row. */
-static const struct {
-    const char *topic;
-    const struct store_table *table;
-} tables[TABLES] = {
-    {"logs", &store_logs},
-    {"readings", &store_readings},
-};
 
 const struct config_field processor_settings_table[] = {
     CONFIG_FIELD(struct processor_settings, host, "HOST", "127.0.0.1",
@@ -33,16 +22,33 @@ const struct config_field processor_settings_table[] = {
                  "the broker; its scheme picks the driver", .secret = true),
     CONFIG_FIELD(struct processor_settings, database_url, "DATABASE_URL",
                  "postgresql://127.0.0.1:5432/millrace", "PostgreSQL", .secret = true),
-    CONFIG_FIELD(struct processor_settings, topics, "PROCESSOR_TOPICS", "logs,readings",
-                 "topics this replica serves, joined by commas"),
-    CONFIG_FIELD(struct processor_settings, workers, "WORKERS", "1", "threads per topic", .min = 1,
-                 .max = 64),
+    CONFIG_FIELD(struct processor_settings, topics, "PROCESSOR_TOPICS",
+                 "logs,readings,parking,summaries,weather",
+                 "what this replica serves, joined by commas"),
+    CONFIG_FIELD(struct processor_settings, workers, "WORKERS", "1", "threads for each of these",
+                 .min = 1, .max = 64),
     CONFIG_FIELD(struct processor_settings, batch_rows, "BATCH_ROWS", "2000",
                  "most messages of one transaction", .min = 1, .max = 20000),
     CONFIG_FIELD(struct processor_settings, retention_days, "RETENTION_DAYS", "30",
                  "days that events are kept in the database; 0: for ever", .min = 0, .max = 36500),
     CONFIG_FIELD(struct processor_settings, stream_keep_s, "STREAM_KEEP_S", "3600",
                  "seconds that a settled event stays in its stream", .min = 0, .max = 31536000),
+    CONFIG_FIELD(struct processor_settings, writer.url, "WRITER_URL", "http://127.0.0.1:8081/log",
+                 "who is told of parking summaries; none: nobody"),
+    CONFIG_FIELD(struct processor_settings, writer.host, "WRITER_HOST", "",
+                 "another host than that of WRITER_URL"),
+    CONFIG_FIELD(struct processor_settings, writer.port, "WRITER_PORT", "0",
+                 "another port than that of WRITER_URL; 0: its own", .min = 0, .max = 65535),
+    CONFIG_FIELD(struct processor_settings, writer.timeout_ms, "DELIVERY_TIMEOUT_MS", "10000",
+                 "ms that one POST to the writer may take", .min = 100, .max = 600000),
+    CONFIG_FIELD(struct processor_settings, parking.free_minutes, "PARKING_FREE_MINUTES", "15",
+                 "minutes that parking costs nothing", .min = 0, .max = 525600),
+    CONFIG_FIELD(struct processor_settings, parking.hour_cents, "PARKING_HOUR_CENTS", "200",
+                 "cents of each hour that has begun", .min = 0, .max = 1000000),
+    CONFIG_FIELD(struct processor_settings, parking.day_cents, "PARKING_DAY_CENTS", "1500",
+                 "most cents of 24 hours; 0: no cap", .min = 0, .max = 1000000),
+    CONFIG_FIELD(struct processor_settings, parking.currency, "PARKING_CURRENCY", "EUR",
+                 "currency of the cents, ISO 4217"),
     TOPOLOGY_SETTINGS(struct processor_settings, topology),
     {0},
 };
@@ -51,9 +57,9 @@ struct processor {
     const struct processor_settings *settings; /* borrowed */
     struct broker *broker;                     /* borrowed */
     struct metrics *metrics;                   /* borrowed */
-    struct keeper_chore chores[TABLES];
-    struct broker_group groups[TABLES]; /* of the chores, at the same index */
-    size_t chore_count;
+    const struct duty *duties[DUTIES_MAX];     /* the rows that are served */
+    struct broker_group groups[DUTIES_MAX];    /* of these, at the same index */
+    size_t duty_count;
     struct keeper *keeper;
     struct worker **workers;
     _Atomic size_t worker_count; /* how many of them are started */
@@ -65,31 +71,33 @@ static bool unknown_topic(const char *name, size_t length, struct error *err)
 {
     AUTO(buffer_free) struct buffer known = {0};
 
-    for (size_t i = 0; i < TABLES; i++)
-        buffer_print(&known, " %s", tables[i].topic);
+    for (size_t i = 0; i < duty_count; i++)
+        buffer_print(&known, " %s", duties[i].name);
     return error_set(err, ERROR_INVALID, "PROCESSOR_TOPICS: no topic '%.*s'; there are:%s",
                      (int)length, name, known.data);
+}
+
+static void add_duty(struct processor *processor, const struct duty *duty)
+{
+    const struct topic *topic = duty_topic(duty, 0);
+
+    for (size_t i = 0; i < processor->duty_count; i++)
+        if (processor->duties[i] == duty)
+            return;
+    processor->groups[processor->duty_count] =
+        topology_group(&processor->settings->topology, topic->stream, topic->consumer);
+    processor->duties[processor->duty_count++] = duty;
 }
 
 static bool add_topic(struct processor *processor, const char *name, size_t length,
                       struct error *err)
 {
-    for (size_t i = 0; i < processor->chore_count; i++)
-        if (strncmp(processor->chores[i].topic->name, name, length) == 0 &&
-            !processor->chores[i].topic->name[length])
-            return true;
+    const struct duty *duty = duty_find(name, length);
 
-    for (size_t i = 0; i < TABLES; i++) {
-        if (strncmp(tables[i].topic, name, length) != 0 || tables[i].topic[length])
-            continue;
-        const struct topic *topic = topic_find(tables[i].topic);
-        size_t at = processor->chore_count++;
-        processor->chores[at] = (struct keeper_chore){.topic = topic, .table = tables[i].table};
-        processor->groups[at] =
-            topology_group(&processor->settings->topology, topic->stream, topic->consumer);
-        return true;
-    }
-    return unknown_topic(name, length, err);
+    if (!duty)
+        return unknown_topic(name, length, err);
+    add_duty(processor, duty);
+    return true;
 }
 
 static bool choose_topics(struct processor *processor, struct error *err)
@@ -100,7 +108,7 @@ static bool choose_topics(struct processor *processor, struct error *err)
             return false;
         name += length + (name[length] != '\0');
     }
-    return processor->chore_count ||
+    return processor->duty_count ||
            error_set(err, ERROR_INVALID, "PROCESSOR_TOPICS names no topic");
 }
 
@@ -114,17 +122,17 @@ bool processor_open(struct processor **out, const struct processor_settings *set
     processor->settings = settings;
     processor->broker = broker;
     processor->metrics = metrics;
-    if (!choose_topics(processor, err))
+    if (!choose_topics(processor, err) || !parking_settings_check(&settings->parking, err))
         return false;
-    size_t worker_max = processor->chore_count * (size_t)settings->workers;
+    size_t worker_max = processor->duty_count * (size_t)settings->workers;
     /* It lists pointers. NOLINTNEXTLINE(bugprone-sizeof-expression) */
     processor->workers = memory_alloc(worker_max * sizeof(*processor->workers));
 
     struct keeper_options keeper = {
         .broker = broker,
         .database_url = settings->database_url,
-        .chores = processor->chores,
-        .chore_count = processor->chore_count,
+        .duties = processor->duties,
+        .duty_count = processor->duty_count,
         .topology = &settings->topology,
         .retention_days = settings->retention_days,
         .stream_keep_s = settings->stream_keep_s,
@@ -139,19 +147,17 @@ bool processor_open(struct processor **out, const struct processor_settings *set
 
 static bool start_workers(struct processor *processor, struct error *err)
 {
-    for (size_t i = 0; i < processor->chore_count; i++) {
+    for (size_t i = 0; i < processor->duty_count; i++) {
         struct worker_options worker = {
-            .topic = processor->chores[i].topic,
-            .table = processor->chores[i].table,
+            .duty = processor->duties[i],
             .group = &processor->groups[i],
             .broker = processor->broker,
-            .database_url = processor->settings->database_url,
-            .batch_messages = (size_t)processor->settings->batch_rows,
+            .settings = processor->settings,
             .metrics = processor->metrics,
         };
         for (int n = 0; n < processor->settings->workers; n++) {
             if (!worker_start(&processor->workers[processor->worker_count], &worker, err))
-                return error_wrap(err, "start a worker for '%s'", worker.topic->name);
+                return error_wrap(err, "start a worker for '%s'", worker.duty->name);
             processor->worker_count++;
         }
     }

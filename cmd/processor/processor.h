@@ -1,15 +1,18 @@
 /*
  * processor: moves events from the broker's streams into the store.
  *
- * One row per topic says which table it goes to; PROCESSOR_TOPICS picks rows, WORKERS says how many
- * threads each gets. A keeper thread prepares what the workers need (migrations, streams,
- * consumers; again and again while the broker or the store is away), then keeps house: partitions
- * and retention, trimming of what is settled, lag.
+ * One row per consumer says what becomes of its events (duty.h); PROCESSOR_TOPICS picks rows,
+ * WORKERS says how many threads each gets. A keeper thread prepares what the workers need
+ * (migrations, streams, consumers; again and again while the broker or the store is away), then
+ * keeps house: partitions and retention, trimming of what is settled, lag.
  *
  * Threads  one thread opens, runs and closes; the checks may come from any other.
  */
 #ifndef PROCESSOR_PROCESSOR_H
 #define PROCESSOR_PROCESSOR_H
+
+#include "delivery.h"
+#include "parking_duty.h"
 
 #include "base/metrics.h"
 #include "http/http.h"
@@ -20,11 +23,13 @@ struct processor_settings {
     int port;
     const char *broker_url, *database_url;
     const char *topics; /* names joined by commas */
-    int workers;        /* threads per topic */
+    int workers;        /* threads per row */
     int batch_rows;     /* most messages of one fetch */
     int retention_days;
     int stream_keep_s; /* how long settled messages stay in their stream */
     struct topology_settings topology;
+    struct delivery_settings writer;
+    struct parking_settings parking;
 };
 
 extern const struct config_field processor_settings_table[];

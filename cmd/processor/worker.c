@@ -1,145 +1,40 @@
 #include "worker.h"
 
 #include "batch.h"
+#include "loop.h"
 
 #include "base/clock.h"
-#include "base/id.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "resilience/backoff.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
-#define FETCH_MS 500
 #define FETCH_BYTES ((size_t)1024 * 1024) /* about 5,000 rows */
-#define SETTLE_MS 2000
 #define BURY_MS 2000
-#define DRAIN_MS 1500
 #define RETRY_MS 5000 /* for a batch whose dead letters could not be stored */
-#define STORE_TIMEOUT_MS 3000
 
-static const struct backoff store_backoff = {.first_ms = 50, .most_ms = 1000};
-static const struct backoff broker_backoff = {.first_ms = 100, .most_ms = 2000};
+/* One of the duty's topics. */
+struct source {
+    const struct topic *topic;
+    const struct store_table *table;
+    struct metrics_cell *rows, *duplicates, *batch_rows, *latency;
+};
 
 struct worker {
     struct worker_options options;
-    struct broker_consumer *consumer;
+    struct loop *loop;
     struct store *store;
+    struct emission *emission; /* NULL: nothing follows */
+    struct delivery *delivery; /* NULL: nobody is told */
+    struct source sources[BATCH_TOPICS_MAX];
+    size_t source_count;
     struct batch batch;
     struct broker_verdict *verdicts;
     size_t verdict_capacity;
-    struct metrics_cell *rows, *duplicates, *refused, *batch_rows, *latency, *circuit;
-    pthread_t thread;
-
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    bool stopping;        /* guarded by lock */
-    int64_t leased_ms;    /* guarded by lock: steady; when the leases of the batch began */
-    struct error trouble; /* guarded by lock: ERROR_NONE while all is well */
+    struct metrics_cell *refused, *took, *succeeded, *failed;
 };
 
-static int64_t now_ms(void)
-{
-    return clock_steady_ms(clock_system());
-}
-
-/* ---- state that others see ---- */
-
-static bool is_stopping(struct worker *worker)
-{
-    pthread_mutex_lock(&worker->lock);
-    bool stopping = worker->stopping;
-    pthread_mutex_unlock(&worker->lock);
-    return stopping;
-}
-
-/* Waits; false when it was asked to stop meanwhile. */
-static bool wait_unless_stopping(struct worker *worker, int64_t wait_ms)
-{
-    int64_t until_ms = now_ms() + wait_ms;
-
-    pthread_mutex_lock(&worker->lock);
-    while (!worker->stopping && clock_wait(&worker->wake, &worker->lock, until_ms))
-        continue;
-    bool stopping = worker->stopping;
-    pthread_mutex_unlock(&worker->lock);
-    return !stopping;
-}
-
-/* Tells each trouble once, and its end. */
-static void tell(struct worker *worker, const struct error *trouble, const char *message)
-{
-    pthread_mutex_lock(&worker->lock);
-    bool changed = worker->trouble.code != trouble->code;
-    worker->trouble = *trouble;
-    pthread_mutex_unlock(&worker->lock);
-
-    metrics_set(worker->circuit, trouble->code == ERROR_NONE);
-    if (!changed)
-        return;
-    if (trouble->code == ERROR_NONE)
-        log_info("the worker goes on", log_text("topic", worker->options.topic->name));
-    else
-        log_warning(message, log_text("topic", worker->options.topic->name),
-                    log_text("error", trouble->message));
-}
-
-static void tell_well(struct worker *worker)
-{
-    static const struct error none = {0};
-
-    tell(worker, &none, "");
-}
-
-bool worker_ready(struct worker *worker, struct error *err)
-{
-    pthread_mutex_lock(&worker->lock);
-    bool ready = worker->trouble.code == ERROR_NONE;
-    if (!ready)
-        *err = worker->trouble;
-    pthread_mutex_unlock(&worker->lock);
-    return ready;
-}
-
 /* ---- storing ---- */
-
-/* The most that one wait takes: a statement, a pause and a ping together end well before a lease.
- */
-static int64_t patience_ms(const struct worker_options *options)
-{
-    int64_t fifth_ms = options->group->ack_wait_ms / 5;
-
-    return fifth_ms < STORE_TIMEOUT_MS ? fifth_ms : STORE_TIMEOUT_MS;
-}
-
-static void set_leased(struct worker *worker, int64_t leased_ms)
-{
-    pthread_mutex_lock(&worker->lock);
-    worker->leased_ms = leased_ms;
-    pthread_mutex_unlock(&worker->lock);
-}
-
-void worker_keep(struct worker *worker)
-{
-    int64_t started_ms = now_ms();
-    struct error ignored; /* what is not extended is delivered twice, and stored once */
-
-    pthread_mutex_lock(&worker->lock);
-    bool due = started_ms - worker->leased_ms >= patience_ms(&worker->options);
-    pthread_mutex_unlock(&worker->lock);
-    if (due && broker_extend(worker->consumer, &ignored))
-        set_leased(worker, started_ms);
-}
-
-static int64_t pause_ms(const struct worker *worker, unsigned attempt)
-{
-    int64_t wait_ms = backoff_ms(&store_backoff, attempt, id_random());
-    int64_t most_ms = patience_ms(&worker->options);
-
-    return wait_ms < most_ms ? wait_ms : most_ms;
-}
 
 /* Holds the batch until the store answers; false when it was asked to stop meanwhile. */
 static bool wait_for_store(struct worker *worker, const struct error *why, unsigned failures)
@@ -147,53 +42,77 @@ static bool wait_for_store(struct worker *worker, const struct error *why, unsig
     struct error err = *why;
 
     for (unsigned attempt = failures;; attempt++) {
-        tell(worker, &err, "the store is away: fetching pauses");
-        if (!wait_unless_stopping(worker, pause_ms(worker, attempt)))
+        loop_tell(worker->loop, &err, "the store is away: fetching pauses");
+        if (!loop_wait(worker->loop, attempt))
             return false;
         if (store_ping(worker->store, &err))
             return true;
     }
 }
 
-static void count_stored(struct worker *worker, const struct store_row *rows, size_t count,
+static void count_stored(const struct source *source, const struct store_row *rows, size_t count,
                          size_t inserted)
 {
     int64_t committed_ms = clock_wall_ms(clock_system());
-    size_t time_offset = worker->options.topic->time_offset;
+    size_t time_offset = source->topic->time_offset;
 
-    metrics_add(worker->rows, (double)inserted);
-    metrics_add(worker->duplicates, (double)(count - inserted));
-    metrics_observe(worker->batch_rows, (double)count);
+    metrics_add(source->rows, (double)inserted);
+    metrics_add(source->duplicates, (double)(count - inserted));
+    metrics_observe(source->batch_rows, (double)count);
     for (size_t i = 0; i < count; i++) {
         const int64_t *time_ms = (const void *)((const char *)rows[i].event + time_offset);
-        metrics_observe(worker->latency, (double)(committed_ms - *time_ms) / 1000);
+        metrics_observe(source->latency, (double)(committed_ms - *time_ms) / 1000);
     }
 }
 
-/* Stores the rows; what the store refuses is found by halving and becomes a dead part. False when
- * it was asked to stop before everything was stored. */
-static bool store_rows(struct worker *worker, size_t first, size_t count)
+/* Stores rows of a source; what the store refuses is found by halving and becomes a dead part.
+ * False when it was asked to stop before everything was stored. */
+static bool store_rows(struct worker *worker, size_t source, size_t first, size_t count)
 {
-    const struct store_row *rows = worker->batch.rows + first;
+    struct batch_rows *all = &worker->batch.topics[source];
+    const struct store_row *rows = all->rows + first;
+    struct store_effect effect = {.follow = worker->emission ? emission_take : NULL,
+                                  .context = worker->emission};
     struct error err;
-    size_t inserted;
 
     for (unsigned failures = 1;
-         !store_insert(worker->store, worker->options.table, rows, count, &inserted, &err);
+         !store_apply(worker->store, worker->sources[source].table, rows, count, &effect, &err);
          failures++) {
         if (err.code == ERROR_INVALID && count == 1) {
-            batch_refuse(&worker->batch, first, &err);
+            batch_refuse(&worker->batch, all, first, &err);
             return true;
         }
         if (err.code == ERROR_INVALID)
-            return store_rows(worker, first, count / 2) &&
-                   store_rows(worker, first + count / 2, count - count / 2);
+            return store_rows(worker, source, first, count / 2) &&
+                   store_rows(worker, source, first + count / 2, count - count / 2);
         if (!wait_for_store(worker, &err, failures))
             return false;
     }
-    tell_well(worker);
-    count_stored(worker, rows, count, inserted);
+    loop_tell(worker->loop, NULL, "");
+    count_stored(&worker->sources[source], rows, count, effect.inserted);
     return true;
+}
+
+static bool store_sources(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->source_count; i++) {
+        size_t count = worker->batch.topics[i].count;
+
+        if (count && !store_rows(worker, i, 0, count))
+            return false;
+    }
+    return true;
+}
+
+/* Stores, publishes, delivers; false when it was asked to stop before everything was done. */
+static bool act(struct worker *worker)
+{
+    if (worker->emission)
+        emission_reset(worker->emission);
+    return store_sources(worker) &&
+           (!worker->emission ||
+            emission_publish(worker->emission, worker->options.broker, worker->loop)) &&
+           (!worker->delivery || delivery_send(worker->delivery, &worker->batch, worker->loop));
 }
 
 /* ---- settling ---- */
@@ -221,7 +140,8 @@ static bool bury(struct worker *worker, struct error *err)
 
     if (!batch->part_count)
         return true;
-    if (!dead_letter_bury(worker->consumer, batch->parts, batch->part_count, BURY_MS, err))
+    if (!dead_letter_bury(loop_consumer(worker->loop), batch->parts, batch->part_count, BURY_MS,
+                          err))
         return false;
     metrics_add(worker->refused, (double)batch->part_count);
     return true;
@@ -231,104 +151,122 @@ static void tell_parts(const struct worker *worker)
 {
     const struct batch *batch = &worker->batch;
 
-    log_warning("events became dead letters", log_text("topic", worker->options.topic->name),
+    log_warning("events became dead letters", log_text("topic", worker->options.duty->name),
                 log_int("count", (int64_t)batch->part_count),
                 log_text("reason", batch->parts[0].reason),
                 log_text("error", batch->parts[0].error));
 }
 
-static bool work(struct worker *worker, const struct broker_batch *deliveries, struct error *err)
+/* Whether what failed is buried; says so in the log. */
+static bool bury_and_tell(struct worker *worker)
 {
-    struct batch *batch = &worker->batch;
-    struct error not_buried;
-
-    set_leased(worker, now_ms());
-    batch_reset(batch);
-    batch_decode(batch, worker->options.topic, deliveries);
-    if (batch->row_count && !store_rows(worker, 0, batch->row_count))
-        return true; /* asked to stop: what is not settled is delivered again */
-
-    bool buried = bury(worker, &not_buried);
-    if (!buried && is_stopping(worker))
-        return true;
-    if (!buried)
-        log_warning("could not store dead letters: their messages are retried",
-                    log_text("topic", worker->options.topic->name),
-                    log_text("error", not_buried.message));
-    else if (batch->part_count)
-        tell_parts(worker);
-    return broker_settle(worker->consumer, verdicts_of(worker, deliveries->count, buried),
-                         deliveries->count, SETTLE_MS, err);
-}
-
-/* ---- the thread ---- */
-
-static bool is_connected(const struct worker *worker)
-{
-    struct broker_stats stats;
-
-    broker_stats(worker->options.broker, &stats);
-    return stats.connected;
-}
-
-static bool fetch_and_work(struct worker *worker, struct error *err)
-{
-    struct broker_batch deliveries;
-
-    return broker_fetch(worker->consumer, worker->options.batch_messages, FETCH_BYTES, FETCH_MS,
-                        &deliveries, err) &&
-           (deliveries.count == 0 || work(worker, &deliveries, err));
-}
-
-static void *run(void *context)
-{
-    struct worker *worker = context;
     struct error err;
 
-    for (unsigned failures = 0; !is_stopping(worker);) {
-        if (!fetch_and_work(worker, &err)) {
-            tell(worker, &err, "the broker is away");
-            failures++;
-            wait_unless_stopping(worker, backoff_ms(&broker_backoff, failures, id_random()));
-        } else if (failures && is_connected(worker)) { /* an absent one has empty batches too */
-            tell_well(worker);
-            failures = 0;
-        }
-    }
-    if (!broker_drain_consumer(worker->consumer, DRAIN_MS, &err))
-        log_warning("not everything could be given back: it is delivered again",
-                    log_text("topic", worker->options.topic->name), log_text("error", err.message));
-    return NULL;
+    bool buried = bury(worker, &err);
+    if (buried && worker->batch.part_count)
+        tell_parts(worker);
+    else if (!buried && !loop_stopping(worker->loop))
+        log_warning("could not store dead letters: their messages are retried",
+                    log_text("topic", worker->options.duty->name), log_text("error", err.message));
+    return buried;
 }
+
+static void count_done(const struct worker *worker, int64_t started_ns)
+{
+    const struct batch *batch = &worker->batch;
+    size_t rows = 0, refused = 0;
+
+    for (size_t i = 0; i < batch->topic_count; i++) {
+        rows += batch->topics[i].count;
+        refused += batch->topics[i].refused;
+    }
+    metrics_observe(worker->took, (double)(clock_nanoseconds() - started_ns) / 1e9);
+    metrics_add(worker->succeeded, (double)(rows - refused));
+    metrics_add(worker->failed, (double)batch->part_count);
+}
+
+static bool work(void *context, struct loop *loop, const struct broker_batch *deliveries,
+                 struct error *err)
+{
+    struct worker *worker = context;
+    int64_t started_ns = clock_nanoseconds();
+
+    batch_reset(&worker->batch);
+    batch_decode(&worker->batch, deliveries);
+    if (!act(worker))
+        return true; /* asked to stop: what is not settled is delivered again */
+
+    bool buried = bury_and_tell(worker);
+    if (!buried && loop_stopping(loop))
+        return true;
+    if (!loop_settle(loop, verdicts_of(worker, deliveries->count, buried), deliveries->count, err))
+        return false;
+    count_done(worker, started_ns);
+    return true;
+}
+
+/* ---- metrics ---- */
 
 static const double ROWS[] = {1, 5, 10, 50, 100, 500, 1000, 2000, 5000, 10000};
 
-static struct metrics_cell *topic_cell(const struct worker_options *options,
-                                       const struct metrics_description *description)
+#define COUNTER_OF_TOPIC(metric, text)                                                             \
+    {                                                                                              \
+        .kind = METRICS_COUNTER, .name = (metric), .help = (text), .labels = { "topic" }           \
+    }
+
+static struct metrics_cell *
+cell_of(struct metrics *metrics, const struct metrics_description *description, const char *topic)
 {
-    return metrics_cell(metrics_family(options->metrics, description),
-                        (const char *[]){options->topic->name});
+    return metrics_cell(metrics_family(metrics, description), &topic);
+}
+
+static void add_source_metrics(struct source *source, struct metrics *metrics)
+{
+    static const struct metrics_description rows =
+        COUNTER_OF_TOPIC("store_rows_total", "Events stored");
+    static const struct metrics_description duplicates =
+        COUNTER_OF_TOPIC("store_duplicate_rows_total", "Events that were stored before");
+    static const struct metrics_description batch_rows = {
+        METRICS_HISTOGRAM, "store_batch_rows", "Events in one transaction", {"topic"}, ROWS,
+        ARRAY_LEN(ROWS)};
+    const struct metrics_description latency = {
+        METRICS_HISTOGRAM, "event_latency_seconds", "From an event's time to its commit",
+        {"topic"},         METRICS_SECONDS,         METRICS_SECONDS_COUNT};
+    const char *topic = source->topic->name;
+
+    source->rows = cell_of(metrics, &rows, topic);
+    source->duplicates = cell_of(metrics, &duplicates, topic);
+    source->batch_rows = cell_of(metrics, &batch_rows, topic);
+    source->latency = cell_of(metrics, &latency, topic);
 }
 
 static void add_metrics(struct worker *worker)
 {
-    static const struct metrics_description rows = {
-        METRICS_COUNTER, "store_rows_total", "Events stored", {"topic"}, NULL, 0};
-    static const struct metrics_description duplicates = {METRICS_COUNTER,
-                                                          "store_duplicate_rows_total",
-                                                          "Events that were stored before",
-                                                          {"topic"},
-                                                          NULL,
-                                                          0};
-    static const struct metrics_description refused = {METRICS_COUNTER,
-                                                       "processor_refused_events_total",
-                                                       "Events that became dead letters",
-                                                       {"topic"},
-                                                       NULL,
-                                                       0};
-    static const struct metrics_description batch_rows = {
-        METRICS_HISTOGRAM, "store_batch_rows", "Events in one transaction", {"topic"}, ROWS,
-        ARRAY_LEN(ROWS)};
+    static const struct metrics_description refused =
+        COUNTER_OF_TOPIC("processor_refused_events_total", "Events that became dead letters");
+    static const struct metrics_description succeeded =
+        COUNTER_OF_TOPIC("event_processing_successes_total", "Events that were done and settled");
+    static const struct metrics_description failed = COUNTER_OF_TOPIC(
+        "event_processing_fails_total", "Events that could not be done, and were settled");
+    const struct metrics_description took = {METRICS_HISTOGRAM,
+                                             "event_processing_latency_seconds",
+                                             "From the arrival of a batch to its settlement",
+                                             {"topic"},
+                                             METRICS_SECONDS,
+                                             METRICS_SECONDS_COUNT};
+    struct metrics *metrics = worker->options.metrics;
+    const char *name = worker->options.duty->name;
+
+    worker->refused = cell_of(metrics, &refused, name);
+    worker->succeeded = cell_of(metrics, &succeeded, name);
+    worker->failed = cell_of(metrics, &failed, name);
+    worker->took = cell_of(metrics, &took, name);
+    for (size_t i = 0; i < worker->source_count; i++)
+        add_source_metrics(&worker->sources[i], metrics);
+}
+
+static struct metrics_cell *circuit_cell(const struct worker_options *options)
+{
     static const struct metrics_description circuit = {
         METRICS_GAUGE,
         "store_circuit_state",
@@ -336,68 +274,92 @@ static void add_metrics(struct worker *worker)
         {"topic"},
         NULL,
         0};
-    const struct metrics_description latency = {
-        METRICS_HISTOGRAM, "event_latency_seconds", "From an event's time to its commit",
-        {"topic"},         METRICS_SECONDS,         METRICS_SECONDS_COUNT};
 
-    worker->rows = topic_cell(&worker->options, &rows);
-    worker->duplicates = topic_cell(&worker->options, &duplicates);
-    worker->refused = topic_cell(&worker->options, &refused);
-    worker->batch_rows = topic_cell(&worker->options, &batch_rows);
-    worker->circuit = topic_cell(&worker->options, &circuit);
-    worker->latency = topic_cell(&worker->options, &latency);
-    metrics_set(worker->circuit, 1);
+    return cell_of(options->metrics, &circuit, options->duty->name);
 }
+
+/* ---- life ---- */
 
 static void worker_free(struct worker *worker)
 {
-    broker_close_consumer(worker->consumer);
+    delivery_close(worker->delivery);
+    emission_free(worker->emission);
     store_close(worker->store);
     batch_stop(&worker->batch);
     free(worker->verdicts);
-    pthread_cond_destroy(&worker->wake);
-    pthread_mutex_destroy(&worker->lock);
     free(worker);
 }
 
 static struct worker *worker_new(const struct worker_options *options)
 {
+    const struct duty *duty = options->duty;
+    const struct topic *kinds[BATCH_TOPICS_MAX];
     struct worker *worker = memory_alloc(sizeof(*worker));
 
     worker->options = *options;
-    batch_start(&worker->batch);
-    pthread_mutex_init(&worker->lock, NULL);
-    pthread_cond_init(&worker->wake, NULL);
+    worker->source_count = duty_source_count(duty);
+    for (size_t i = 0; i < worker->source_count; i++) {
+        kinds[i] = duty_topic(duty, i);
+        worker->sources[i] = (struct source){.topic = kinds[i], .table = duty->sources[i].table};
+    }
+    batch_start(&worker->batch, kinds, worker->source_count);
     add_metrics(worker);
+    if (duty->emits)
+        worker->emission = emission_new(duty->emits, options->settings, options->metrics);
     return worker;
+}
+
+static bool open_delivery(struct worker *worker, struct error *err)
+{
+    const struct worker_options *options = &worker->options;
+
+    return !options->duty->delivers ||
+           delivery_open(&worker->delivery, options->duty->delivers, &options->settings->writer,
+                         options->metrics, err);
 }
 
 bool worker_start(struct worker **out, const struct worker_options *options, struct error *err)
 {
+    const struct processor_settings *settings = options->settings;
     struct store_options store = {.name = "millrace processor",
-                                  .timeout_ms = (int)patience_ms(options)};
+                                  .timeout_ms = (int)loop_patience_of(options->group)};
     struct worker *worker = worker_new(options);
+    struct loop_options loop = {
+        .name = options->duty->name,
+        .broker = options->broker,
+        .group = options->group,
+        .batch_messages = (size_t)settings->batch_rows,
+        .batch_bytes = FETCH_BYTES,
+        .work = work,
+        .context = worker,
+        .circuit = circuit_cell(options),
+    };
 
-    if (!store_open(&worker->store, options->database_url, &store, err) ||
-        !broker_open_consumer(&worker->consumer, options->broker, options->group, err)) {
+    if (!open_delivery(worker, err) ||
+        !store_open(&worker->store, settings->database_url, &store, err) ||
+        !loop_start(&worker->loop, &loop, err)) {
         worker_free(worker);
         return false;
-    }
-    if (pthread_create(&worker->thread, NULL, run, worker) != 0) {
-        worker_free(worker);
-        return error_set(err, ERROR_INTERNAL, "start a worker thread");
     }
     *out = worker;
     return true;
 }
 
+void worker_keep(struct worker *worker)
+{
+    loop_keep(worker->loop);
+}
+
+bool worker_ready(struct worker *worker, struct error *err)
+{
+    return loop_ready(worker->loop, err);
+}
+
 void worker_halt(struct worker *worker)
 {
-    pthread_mutex_lock(&worker->lock);
-    worker->stopping = true;
-    pthread_cond_signal(&worker->wake);
-    pthread_mutex_unlock(&worker->lock);
-    broker_wake(worker->consumer);
+    loop_halt(worker->loop);
+    if (worker->delivery)
+        delivery_interrupt(worker->delivery);
 }
 
 void worker_stop(struct worker *worker)
@@ -405,6 +367,6 @@ void worker_stop(struct worker *worker)
     if (!worker)
         return;
     worker_halt(worker);
-    pthread_join(worker->thread, NULL);
+    loop_stop(worker->loop);
     worker_free(worker);
 }

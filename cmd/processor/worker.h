@@ -1,28 +1,29 @@
 /*
- * worker: one thread that moves one topic's events from the broker into the store.
+ * worker: one thread that moves the events of one duty from the broker into the store, and to
+ * whoever comes after.
  *
- * Fetch, decode, one transaction, settle. What cannot be decoded or is refused by the store becomes
- * a dead letter. While the store is away the worker holds its batch, whose leases worker_keep keeps
- * alive, and fetches nothing: no attempt is burned. When it is back the same batch goes on.
+ * Fetch, decode, one transaction for each source, publish what follows, deliver, settle. What
+ * cannot be decoded or is refused becomes a dead letter. While the store, the broker or the server
+ * is away the worker holds its batch, whose leases worker_keep keeps alive, and fetches nothing: no
+ * attempt is burned. When it is back the same batch goes on.
  *
- * Threads  each worker has its own thread, consumer and store connection; the functions here may be
- *          called from any other.
+ * Threads  each worker has its own thread, consumer, connection to the store and HTTP client; the
+ *          functions here may be called from any other.
  */
 #ifndef PROCESSOR_WORKER_H
 #define PROCESSOR_WORKER_H
 
+#include "duty.h"
+#include "processor.h"
+
 #include "base/metrics.h"
 #include "broker/broker.h"
-#include "event/topic.h"
-#include "store/store.h"
 
 struct worker_options {
-    const struct topic *topic;
-    const struct store_table *table;
+    const struct duty *duty;
     const struct broker_group *group;
     struct broker *broker;
-    const char *database_url;
-    size_t batch_messages; /* most messages of one fetch */
+    const struct processor_settings *settings;
     struct metrics *metrics;
 }; /* all borrowed until worker_stop */
 
@@ -40,7 +41,7 @@ void worker_keep(struct worker *worker);
 void worker_halt(struct worker *worker);
 
 /* Finishes the batch at hand, gives back what is read ahead, confirms every settlement, ends the
- * thread. A batch that waits for an absent store is not waited for: it is delivered again. */
+ * thread. A batch that waits for something is not waited for: it is delivered again. */
 void worker_stop(struct worker *worker);
 AUTO_DEFINE(struct worker *, worker_stop)
 

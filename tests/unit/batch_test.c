@@ -60,6 +60,13 @@ static struct broker_delivery delivery_of(const struct row *row)
     };
 }
 
+static void start(struct batch *batch, const char *topic)
+{
+    const struct topic *kind = topic_find(topic);
+
+    batch_start(batch, &kind, 1);
+}
+
 static void decode(void **state)
 {
     const struct row *row = *state;
@@ -68,13 +75,13 @@ static void decode(void **state)
     struct batch batch;
     size_t wanted = 0;
 
-    batch_start(&batch);
+    start(&batch, "readings");
     for (int round = 0; round < 2; round++) {
         batch_reset(&batch);
-        batch_decode(&batch, topic_find("readings"), &deliveries);
+        batch_decode(&batch, &deliveries);
         for (wanted = 0; wanted < ROWS_MAX && row->stream_ids[wanted]; wanted++)
-            assert_string_equal(batch.rows[wanted].stream_id, row->stream_ids[wanted]);
-        assert_int_equal(batch.row_count, wanted);
+            assert_string_equal(batch.topics[0].rows[wanted].stream_id, row->stream_ids[wanted]);
+        assert_int_equal(batch.topics[0].count, wanted);
         assert_int_equal(batch.part_count, row->dead_count);
         for (size_t i = 0; i < row->dead_count; i++) {
             const struct dead_part *part = &batch.parts[i];
@@ -96,13 +103,13 @@ static void ids_are_stable_and_distinct(void **state)
     struct batch batch;
 
     (void)state;
-    batch_start(&batch);
+    start(&batch, "readings");
     for (int round = 0; round < 2; round++) {
         batch_reset(&batch);
-        batch_decode(&batch, topic_find("readings"), &deliveries);
-        assert_int_equal(batch.row_count, 2);
+        batch_decode(&batch, &deliveries);
+        assert_int_equal(batch.topics[0].count, 2);
         for (size_t i = 0; i < 2; i++) {
-            const struct reading_event *event = batch.rows[i].event;
+            const struct reading_event *event = batch.topics[0].rows[i].event;
             if (round == 0)
                 first[i] = event->id;
             assert_memory_equal(&event->id, &first[i], sizeof(first[i]));
@@ -188,12 +195,13 @@ static void replays_are_the_same_event(void **state)
     char place[BROKER_SEQUENCE_SIZE];
     struct batch batch;
 
-    batch_start(&batch);
+    start(&batch, "logs");
+    delivery.subject = "logs.s";
     delivery.id = row->id;
-    batch_decode(&batch, topic_find("logs"), &deliveries);
-    assert_true(batch.row_count > row->row);
-    struct log_event first = *(const struct log_event *)batch.rows[row->row].event;
-    snprintf(place, sizeof(place), "%s", batch.rows[row->row].stream_id);
+    batch_decode(&batch, &deliveries);
+    assert_true(batch.topics[0].count > row->row);
+    struct log_event first = *(const struct log_event *)batch.topics[0].rows[row->row].event;
+    snprintf(place, sizeof(place), "%s", batch.topics[0].rows[row->row].stream_id);
 
     batch_reset(&batch);
     delivery.id = "anything~r1";
@@ -206,12 +214,12 @@ static void replays_are_the_same_event(void **state)
     while (delivery.header_count < ARRAY_LEN(row->headers) &&
            row->headers[delivery.header_count].name)
         delivery.header_count++;
-    batch_decode(&batch, topic_find("logs"), &deliveries);
-    assert_true(batch.row_count > 0);
-    const struct log_event *again = batch.rows[0].event;
+    batch_decode(&batch, &deliveries);
+    assert_true(batch.topics[0].count > 0);
+    const struct log_event *again = batch.topics[0].rows[0].event;
     assert_memory_equal(&again->id, &first.id, sizeof(first.id));
     assert_int_equal(again->timestamp_ms, first.timestamp_ms);
-    assert_string_equal(batch.rows[0].stream_id, place);
+    assert_string_equal(batch.topics[0].rows[0].stream_id, place);
     batch_stop(&batch);
 }
 
@@ -228,9 +236,9 @@ static void too_many_lines_are_one_dead_part(void **state)
             lines[3 * i + at] = "{}\n"[at];
     struct broker_delivery delivery = delivery_of(&row);
     struct broker_batch deliveries = {&delivery, 1};
-    batch_start(&batch);
-    batch_decode(&batch, topic_find("readings"), &deliveries);
-    assert_int_equal(batch.row_count, 0);
+    start(&batch, "readings");
+    batch_decode(&batch, &deliveries);
+    assert_int_equal(batch.topics[0].count, 0);
     assert_int_equal(batch.part_count, 1);
     assert_int_equal(batch.parts[0].number, 0);
     assert_string_equal(batch.parts[0].reason, "too_many_lines");
@@ -238,7 +246,7 @@ static void too_many_lines_are_one_dead_part(void **state)
 
     delivery.size -= 3; /* one line fewer: each is judged */
     batch_reset(&batch);
-    batch_decode(&batch, topic_find("readings"), &deliveries);
+    batch_decode(&batch, &deliveries);
     assert_int_equal(batch.part_count, BATCH_LINES_MAX);
     batch_stop(&batch);
 }
@@ -254,15 +262,56 @@ static void many_rows_and_a_refused_one(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
         list[i] = delivery_of(&one);
-    batch_start(&batch);
-    batch_decode(&batch, topic_find("readings"), &deliveries);
-    assert_int_equal(batch.row_count, ARRAY_LEN(list));
+    start(&batch, "readings");
+    batch_decode(&batch, &deliveries);
+    assert_int_equal(batch.topics[0].count, ARRAY_LEN(list));
     error_set(&why, ERROR_INVALID, "no such value");
-    batch_refuse(&batch, 700, &why);
+    batch_refuse(&batch, &batch.topics[0], 700, &why);
     assert_int_equal(batch.part_count, 1);
     assert_int_equal(batch.parts[0].delivery, 700);
+    assert_int_equal(batch.topics[0].refused, 1);
+    assert_true(batch.topics[0].origins[700].refused && !batch.topics[0].origins[699].refused);
     assert_string_equal(batch.parts[0].error, "no such value");
     assert_memory_equal(batch.parts[0].data, NAMED, strlen(NAMED));
+    batch_stop(&batch);
+}
+
+#define PARKED "{\"vehicle_plate\":\"AAA111\"}"
+
+/* What the topics of a stream share it with is told by the subjects, also of packs. */
+static void topics_are_told_apart_by_subject(void **state)
+{
+    static const struct broker_header packed[] = {{HEADER_CE_DATACONTENTTYPE, CONTENT_NDJSON}};
+    static const char *const subjects[] = {"parking.exit.a", "parking.entry.a", "parking.entries.a",
+                                           "parking.entry.=many", "parking"};
+    const struct topic *kinds[] = {topic_find("parking-entries"), topic_find("parking-exits")};
+    struct broker_delivery list[ARRAY_LEN(subjects)];
+    struct broker_batch deliveries = {list, ARRAY_LEN(list)};
+    struct batch batch;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(list); i++)
+        list[i] = (struct broker_delivery){.subject = subjects[i],
+                                           .id = "",
+                                           .data = PARKED,
+                                           .size = sizeof(PARKED) - 1,
+                                           .stored_ms = 1700000000000,
+                                           .sequence = "17"};
+    list[3].data = PARKED "\n" PARKED;
+    list[3].size = 2 * sizeof(PARKED) - 1;
+    list[3].headers = packed;
+    list[3].header_count = 1;
+    batch_start(&batch, kinds, ARRAY_LEN(kinds));
+    batch_decode(&batch, &deliveries);
+    assert_int_equal(batch.topics[0].count, 3);
+    assert_int_equal(batch.topics[0].origins[2].delivery, 3);
+    assert_int_equal(batch.topics[1].count, 1);
+    assert_int_equal(batch.topics[1].origins[0].delivery, 0);
+    assert_int_equal(batch.part_count, 2);
+    for (size_t i = 0; i < batch.part_count; i++) {
+        assert_int_equal(batch.parts[i].delivery, i == 0 ? 2 : 4);
+        assert_string_equal(batch.parts[i].reason, "unknown_subject");
+    }
     batch_stop(&batch);
 }
 
@@ -272,6 +321,7 @@ int main(void)
         cmocka_unit_test(ids_are_stable_and_distinct),
         cmocka_unit_test(too_many_lines_are_one_dead_part),
         cmocka_unit_test(many_rows_and_a_refused_one),
+        cmocka_unit_test(topics_are_told_apart_by_subject),
     };
 
     return cmocka_run_group_tests_name("batch", tests, NULL, NULL) + RUN_ROWS(rows, decode) +

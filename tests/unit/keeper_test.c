@@ -28,20 +28,21 @@ static const struct topology_settings topology = {.stream_max_bytes = 1 << 26,
 
 static void scene_start(struct scene *scene, const struct fixture *fixture)
 {
-    static struct keeper_chore chore;
+    static const struct duty *served[2];
     static int serial;
     struct broker_options options = {.name = "test"};
     char url[64];
     struct error err;
 
-    chore = (struct keeper_chore){topic_find("readings"), &store_readings};
+    served[0] = duty_find("readings", 8);
+    served[1] = duty_find("parking", 7);
     snprintf(url, sizeof(url), "memory://keeper-%d", ++serial);
     scene->metrics = metrics_new();
     assert_ok(broker_open(&scene->broker, url, &options, &err));
     struct keeper_options keeper = {.broker = scene->broker,
                                     .database_url = fixture->server.url,
-                                    .chores = &chore,
-                                    .chore_count = 1,
+                                    .duties = served,
+                                    .duty_count = ARRAY_LEN(served),
                                     .topology = &topology,
                                     .metrics = scene->metrics};
     assert_ok(keeper_start(&scene->keeper, &keeper, &err));
@@ -124,6 +125,48 @@ static void lag_counts_each_message_once(void **state)
     scene_end(&scene);
 }
 
+/* A garage that nobody is in any more is shown as empty. */
+static void occupancy_is_what_is_open_in_the_store(void **state)
+{
+    struct scene scene;
+
+    scene_start(&scene, *state);
+    assert_true(keeper_prepared(scene.keeper, WAIT_MS));
+    fixture_run(*state,
+                "SELECT * FROM parking_entries(ARRAY['2026-11-21T08:00Z', '2026-11-21T09:00Z',"
+                " '2026-11-21T10:00Z']::timestamptz[],"
+                " ARRAY[gen_random_uuid(), gen_random_uuid(), gen_random_uuid()],"
+                " ARRAY['a', 'a', 'b \\\"'], ARRAY['AAA111', 'AAA222', 'AAA333'],"
+                " ARRAY['1', '2', '3'], ARRAY[NULL, NULL, NULL]::text[])");
+    await_metric(&scene, "parking_occupancy{garage=\"a\"} 2\n");
+    await_metric(&scene, "parking_occupancy{garage=\"b \\\\\\\"\"} 1\n");
+    fixture_run(*state, "UPDATE parking_sessions SET exit_time = entry_time WHERE garage_id <> 'a'"
+                        " OR vehicle_plate = 'AAA111'");
+    await_metric(&scene, "parking_occupancy{garage=\"b \\\\\\\"\"} 0\n");
+    await_metric(&scene, "parking_occupancy{garage=\"a\"} 1\n");
+    scene_end(&scene);
+}
+
+static void lag_is_shown_once_for_a_consumer_of_two_topics(void **state)
+{
+    AUTO(buffer_free) struct buffer page = {0};
+    static const char line[] =
+        "broker_consumer_lag{stream=\"PARKING\",consumer=\"processor-parking\"} 1\n";
+    const struct broker_message message = {
+        .stream = "PARKING", .subject = "parking.exit.g", .id = "a", .data = "{}", .size = 2};
+    struct broker_receipt receipt;
+    struct scene scene;
+    struct error err;
+
+    scene_start(&scene, *state);
+    assert_true(keeper_prepared(scene.keeper, WAIT_MS));
+    assert_ok(broker_publish(scene.broker, &message, 1, 1000, &receipt, &err));
+    await_metric(&scene, line);
+    metrics_render(scene.metrics, &page);
+    assert_null(strstr(strstr(page.data, line) + 1, line));
+    scene_end(&scene);
+}
+
 /* Somebody else migrates, which may take minutes. */
 static void stopping_does_not_wait_for_a_migration(void **state)
 {
@@ -141,13 +184,17 @@ static void stopping_does_not_wait_for_a_migration(void **state)
 
 static const struct row {
     const char *name, *topics;
+    const char *currency;
     const char *mistake; /* NULL: none */
 } rows[] = {
-    {"one topic", "logs", NULL},
-    {"several, with blanks", " logs, readings ,logs", NULL},
-    {"an unknown topic is named, and those there are", "logs,log",
-     "no topic 'log'; there are: logs readings"},
-    {"no topic at all", " , ", "names no topic"},
+    {"one topic", "logs", "EUR", NULL},
+    {"several, with blanks", " logs, readings ,logs", "EUR", NULL},
+    {"all", "logs,readings,parking,summaries,weather", "CHF", NULL},
+    {"an unknown topic is named, and those there are", "logs,log", "EUR",
+     "no topic 'log'; there are: logs readings parking summaries weather"},
+    {"no topic at all", " , ", "EUR", "names no topic"},
+    {"a currency has three letters", "parking", "EURO", "PARKING_CURRENCY"},
+    {"and they are capitals", "parking", "eur", "PARKING_CURRENCY"},
 };
 
 static void chooses(void **state)
@@ -156,6 +203,7 @@ static void chooses(void **state)
     const struct processor_settings settings = {.database_url = "postgresql://127.0.0.1:1/none",
                                                 .topics = row->topics,
                                                 .workers = 1,
+                                                .parking = {.currency = row->currency},
                                                 .topology = topology};
     struct broker_options options = {.name = "test"};
     AUTO(metrics_free) struct metrics *metrics = metrics_new();
@@ -177,6 +225,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(prepares_what_workers_need),
         CASE(lag_counts_each_message_once),
+        CASE(occupancy_is_what_is_open_in_the_store),
+        CASE(lag_is_shown_once_for_a_consumer_of_two_topics),
         CASE(stopping_does_not_wait_for_a_migration),
     };
 

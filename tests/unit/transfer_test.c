@@ -588,19 +588,22 @@ struct names {
 static void name(void *context, const struct broker_delivery *delivery)
 {
     struct names *names = context;
-    struct broker_batch deliveries = {delivery, 1};
     const struct topic *topic = topic_find("logs");
+    struct broker_delivery there = *delivery; /* the streams of this test are no topic's */
+    struct broker_batch deliveries = {&there, 1};
     struct batch batch;
     char text[ID_TEXT_SIZE];
 
-    batch_start(&batch);
-    batch_decode(&batch, topic, &deliveries);
+    there.subject = "logs.shop";
+    batch_start(&batch, &topic, 1);
+    batch_decode(&batch, &deliveries);
     assert_int_equal(batch.part_count, 0);
-    for (size_t i = 0; i < batch.row_count; i++) {
-        const struct log_event *event = batch.rows[i].event;
+    for (size_t i = 0; i < batch.topics[0].count; i++) {
+        const struct store_row *row = &batch.topics[0].rows[i];
+        const struct log_event *event = row->event;
         id_format(topic_id(topic, event), text);
-        snprintf(names->texts[names->count++], NAME_SIZE, "%s %s %lld", text,
-                 batch.rows[i].stream_id, (long long)event->timestamp_ms);
+        snprintf(names->texts[names->count++], NAME_SIZE, "%s %s %lld", text, row->stream_id,
+                 (long long)event->timestamp_ms);
     }
     batch_stop(&batch);
 }

@@ -20,6 +20,7 @@ struct scene {
     struct metrics *metrics;
     struct broker *broker;
     struct broker_group group;
+    struct processor_settings settings;
     struct worker *worker;
 };
 
@@ -45,12 +46,12 @@ static void scene_start(struct scene *scene, const struct fixture *fixture, int6
     assert_ok(broker_open(&scene->broker, url, &options, &err));
     assert_ok(broker_declare(scene->broker, &stream, 1, &scene->group, 1, NULL, NULL, 1000, &err));
 
-    struct worker_options worker = {.topic = topic_find("readings"),
-                                    .table = &store_readings,
+    scene->settings.database_url = fixture->server.url;
+    scene->settings.batch_rows = 500;
+    struct worker_options worker = {.duty = duty_find("readings", 8),
                                     .group = &scene->group,
                                     .broker = scene->broker,
-                                    .database_url = fixture->server.url,
-                                    .batch_messages = 500,
+                                    .settings = &scene->settings,
                                     .metrics = scene->metrics};
     assert_ok(worker_start(&scene->worker, &worker, &err));
 }
