@@ -42,7 +42,7 @@ def broker(request):
 
 @pytest.fixture(scope="session")
 def stack(template, broker):
-    stack = Stack(template, broker)
+    stack = Stack(template, broker, writer=1, responder=1)
     try:
         yield stack.start()
     finally:
@@ -52,11 +52,11 @@ def stack(template, broker):
 
 @pytest.fixture
 def new_stack(template, broker, request):
-    """new_stack(settings, processors) starts one; it is closed after the test, and must end well."""
+    """new_stack(settings, processors, responder=3) starts one; it is closed after the test, and must end well."""
     stacks = request.node.stacks = []
 
-    def make(settings=None, processors=1):
-        stacks.append(Stack(template, broker, settings, processors))
+    def make(settings=None, processors=1, **counts):
+        stacks.append(Stack(template, broker, settings, processors, **counts))
         return stacks[-1].start()
 
     yield make

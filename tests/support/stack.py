@@ -304,37 +304,55 @@ class RedisServer(Broker):
 BROKERS = {server.kind: server for server in (NatsServer, RedisServer, NatsCluster)}
 
 
-class Stack:
-    """settings: {"all": {...}, "ingestion": {...}, "processor": {...}, "api": {...}} for the environment."""
+CONSUMERS = (("LOGS", "processor-logs"), ("READINGS", "processor-readings"), ("PARKING", "processor-parking"),
+             ("PARKING_SUMMARIES", "processor-summaries"), ("WEATHER_REQUESTS", "responder"),
+             ("WEATHER_RESULTS", "processor-weather"))
 
-    def __init__(self, template, broker, settings=None, processors=1):
+
+class Stack:
+    """settings: {"all": {...}, "ingestion": {...}, "processor": {...}, …} for the environment. How many of
+    a program there are: writer=1, responder=3; the first one of each is the attribute of that name."""
+
+    def __init__(self, template, broker, settings=None, processors=1, **counts):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="millrace-e2e-"))
         self.folder.chmod(0o755)
         self.settings = settings or {}
-        ports = free_ports(4 + processors)
-        self.broker = BROKERS[broker](self.folder, ports[0])
-        self.postgres = Postgres(self.folder, ports[1], template)
-        self.ingestion = self.service("ingestion", ports[2])
-        self.api = self.service("api", ports[3])
-        self.processors = [self.service("processor", port, i) for i, port in enumerate(ports[4:])]
+        counts = {"writer": 0, "ingestion": 1, "responder": 0, "processor": processors, "api": 1, **counts}
+        ports = iter(free_ports(2 + sum(counts.values())))
+        self.broker = BROKERS[broker](self.folder, next(ports))
+        self.postgres = Postgres(self.folder, next(ports), template)
+        self.writer_url = "none"
+        self.all = {}
+        for program, count in counts.items():
+            self.all[program] = [self.service(program, next(ports), i) for i in range(count)]
+            if program == "writer" and count:
+                self.writer_url = self.writer.url + "/log"
         self.http = requests.Session()
         self.http.trust_env = False
 
     def service(self, program, port, number=0):
         env = {"BROKER_URL": self.broker.url, "STREAM_MAX_BYTES": "268435456", "LOG_LEVEL": "info"}
-        if program != "ingestion":
+        if program in ("processor", "api"):
             env["DATABASE_URL"] = self.postgres.url
+        if program == "processor":
+            env["WRITER_URL"] = self.writer_url
+        if program == "writer":
+            env["LOG_DIR"] = str(self.folder)
         name = "%s-%d" % (program, number) if number else program
         return Service(name, program, port, self.folder / (name + ".log"),
                        {**env, **self.settings.get("all", {}), **self.settings.get(program, {})})
 
-    @property
-    def processor(self):
-        return self.processors[0]
+    ingestion = property(lambda self: self.all["ingestion"][0])
+    processor = property(lambda self: self.all["processor"][0])
+    processors = property(lambda self: self.all["processor"])
+    responder = property(lambda self: self.all["responder"][0])
+    responders = property(lambda self: self.all["responder"])
+    writer = property(lambda self: self.all["writer"][0])
+    api = property(lambda self: self.all["api"][0])
 
     @property
     def services(self):
-        return [self.ingestion, self.api, *self.processors]
+        return [service for services in self.all.values() for service in services]
 
     @property
     def processes(self):
@@ -416,8 +434,7 @@ class Stack:
 
     def outstanding(self):
         with self.wire() as wire:
-            return sum(wire.outstanding(stream, name) for stream, name in
-                       (("LOGS", "processor-logs"), ("READINGS", "processor-readings")))
+            return sum(wire.outstanding(stream, name) for stream, name in CONSUMERS)
 
     def wait_settled(self, seconds=30):
         until(lambda: self.outstanding() == 0, seconds, "everything is settled")

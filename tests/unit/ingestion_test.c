@@ -40,6 +40,9 @@ static const struct ingestion_settings settings = {
     .bulk_max_bytes = 1 << 20,
     .bulk_max_lines = 2000,
     .bulk_max_requests = 4,
+    .call_timeout_ms = 1000,
+    .call_max_waiting = 10,
+    .call_open_ms = 1000,
     .topology = {.stream_max_bytes = 1 << 26,
                  .stream_replicas = 1,
                  .dedup_window_s = 600,
@@ -62,8 +65,10 @@ static int setup(void **state)
     fixture->ingestion = ingestion_new(&settings, fixture->broker, fixture->metrics);
     ingestion_prepare(fixture->ingestion);
     assert_ok(topology_declare(fixture->broker, &settings.topology, &err));
-    struct http_options http = {
-        .service = "ingestion", .body_max = 4096, .metrics = fixture->metrics};
+    struct http_options http = {.service = "ingestion",
+                                .body_max = 4096,
+                                .checks = ingestion_checks,
+                                .metrics = fixture->metrics};
     assert_ok(http_start(&fixture->server, &http, ingestion_routes, fixture->ingestion, &err));
     fixture->group = topology_group(&settings.topology, "READINGS", "processor-readings");
     assert_ok(broker_open_consumer(&fixture->consumer, fixture->broker, &fixture->group, &err));
@@ -77,6 +82,7 @@ static int teardown(void **state)
 
     http_stop(fixture->server);
     broker_close_consumer(fixture->consumer);
+    ingestion_unprepare(fixture->ingestion);
     broker_close(fixture->broker);
     ingestion_free(fixture->ingestion);
     metrics_free(fixture->metrics);
@@ -203,6 +209,15 @@ static const struct row {
      "ce-specversion: 1.0\r\nce-id: 7\r\nce-source: /m\r\nce-type: t\r\n"
      "Content-Type: application/json\r\n",
      READING("s"), 201, "accepted", 1},
+    {"an entry", "POST /parking/entries", "", "{\"vehicle_plate\":\"AAA000\"}", 201, "accepted", 0},
+    {"an exit", "POST /parking/exits", "", "{\"vehicle_plate\":\"B-MR-1\",\"garage_id\":\"n\"}",
+     201, "stream_id", 0},
+    {"a plate in small letters", "POST /parking/entries", "", "{\"vehicle_plate\":\"aaa000\"}", 422,
+     "\"pointer\":\"/vehicle_plate\"", 0},
+    {"exits as NDJSON", "POST /parking/exits", "Content-Type: application/x-ndjson\r\n",
+     "{\"vehicle_plate\":\"AAA000\"}\n{\"vehicle_plate\":\"!\"}\n", 207,
+     "\"line\":2,\"status\":422", 0},
+    {"the index names what can be asked", "GET /", "", "", 200, "/WeatherForecast/city", 0},
     {"HEAD of a GET that writes", "HEAD /send?message=x", "", "", 405, "", 0},
     {"an NDJSON body without lines", "POST /readings", "Content-Type: application/x-ndjson\r\n",
      "\n\n", 400, "json_empty", 0},
@@ -427,15 +442,56 @@ static void an_absent_broker_is_503_and_comes_back(void **state)
     assert_non_null(strstr(body_of(&reply), "\"status\":\"healthy\""));
 }
 
+/* ---- the forerunners' pages ---- */
+
+static void the_broker_is_asked_for_healthz(void **state)
+{
+    struct fixture *fixture = *state;
+    AUTO(buffer_free) struct buffer reply = {0};
+
+    ask(fixture, "GET /healthz", "", "", 0, &reply);
+    for (int i = 0; i < 1000 && status_of(&reply) != 200; i++) {
+        usleep(10000); /* the broker is asked twice a second */
+        ask(fixture, "GET /healthz", "", "", 0, &reply);
+    }
+    assert_int_equal(status_of(&reply), 200);
+    assert_non_null(strstr(body_of(&reply), "\"service\":\"IngressService\""));
+    assert_non_null(strstr(body_of(&reply), "ms\",\"pendingRequests\":0}"));
+    ask(fixture, "GET /readyz?verbose", "", "", 0, &reply);
+    assert_non_null(strstr(body_of(&reply), "[+]replies "));
+
+    broker_memory_away(fixture->broker, true);
+    ask(fixture, "GET /healthz", "", "", 0, &reply);
+    assert_int_equal(status_of(&reply), 503);
+    assert_non_null(strstr(body_of(&reply), "\"status\":\"Service Unavailable\""));
+}
+
+static void the_forecast_is_five_days(void **state)
+{
+    AUTO(buffer_free) struct buffer reply = {0};
+    AUTO(document_free) struct document *days = NULL;
+    struct error err;
+
+    ask(*state, "GET /weatherforecast", "", "", 0, &reply); /* in any case */
+    assert_int_equal(status_of(&reply), 200);
+    assert_ok(document_parse(&days, body_of(&reply), strlen(body_of(&reply)), &err));
+    assert_int_equal(document_count(days, ""), 5);
+    assert_int_equal(strlen(document_text(days, "4.date")), 10);
+    assert_non_null(document_text(days, "4.summary"));
+    ask(*state, "GET /WeatherForecast/health", "", "", 0, &reply);
+    assert_string_equal(body_of(&reply), "Service is healthy");
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(sends_what_the_query_says),    CASE(a_repeated_key_is_one_event),
-        CASE(a_corrected_line_is_not_lost), CASE(a_repeated_bulk_without_times_is_a_duplicate),
-        CASE(lines_over_the_limit_are_cut), CASE(lines_that_the_broker_refuses_are_told),
-        CASE(many_at_once_lose_nothing),    CASE(an_absent_broker_is_503_and_comes_back),
+        CASE(sends_what_the_query_says),       CASE(a_repeated_key_is_one_event),
+        CASE(a_corrected_line_is_not_lost),    CASE(a_repeated_bulk_without_times_is_a_duplicate),
+        CASE(lines_over_the_limit_are_cut),    CASE(lines_that_the_broker_refuses_are_told),
+        CASE(many_at_once_lose_nothing),       CASE(an_absent_broker_is_503_and_comes_back),
+        CASE(the_broker_is_asked_for_healthz), CASE(the_forecast_is_five_days),
     };
 
     log_start("ingestion", LOG_ERROR, LOG_TEXT);
