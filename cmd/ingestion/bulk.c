@@ -243,7 +243,8 @@ static void send_pack(struct bulk *bulk)
 
     struct pack *pack = add_pack(bulk);
     struct id id = pack_id(bulk);
-    envelope_fill(&envelope, &bulk->origin, bulk->topic, &id, bulk->first_time_ms, CONTENT_NDJSON);
+    origin_envelope(&bulk->origin, bulk->topic, &id, bulk->first_time_ms, CONTENT_NDJSON,
+                    &envelope);
     struct broker_message message = {
         .stream = bulk->topic->stream,
         .subject = bulk->subject.data,
@@ -253,7 +254,8 @@ static void send_pack(struct bulk *bulk)
         .data = bulk->body.data,
         .size = bulk->body.size,
     };
-    if (!ingestion_publish(bulk->ingestion, bulk->exchange, &message, on_receipt, pack, &err)) {
+    int within_ms = ingestion_publish_ms(bulk->ingestion, bulk->exchange);
+    if (!ingestion_publish(bulk->ingestion, &message, within_ms, on_receipt, pack, &err)) {
         struct broker_receipt refused = {.error = err};
         on_receipt(pack, &refused);
     }

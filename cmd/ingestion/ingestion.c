@@ -1,7 +1,9 @@
 #include "ingestion.h"
 
 #include "bulk.h"
+#include "health.h"
 #include "single.h"
+#include "weather.h"
 
 #include "base/id.h"
 #include "base/log.h"
@@ -13,7 +15,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define PING_MS 500
 #define REPLY_RESERVE_MS 200 /* of a deadline, to answer in after waiting for an ack */
 
 const struct config_field ingestion_settings_table[] = {
@@ -42,28 +43,39 @@ const struct config_field ingestion_settings_table[] = {
                  "lines of one NDJSON body", .min = 1, .max = 10000000),
     CONFIG_FIELD(struct ingestion_settings, bulk_max_requests, "BULK_MAX_REQUESTS", "32",
                  "NDJSON bodies at once; beyond: 503", .min = 1, .max = 10000),
+    CONFIG_FIELD(struct ingestion_settings, call_timeout_ms, "CALL_TIMEOUT_MS", "30000",
+                 "ms to wait for the reply of a request", .min = 100, .max = 3600000),
+    CONFIG_FIELD(struct ingestion_settings, call_max_waiting, "CALL_MAX_WAITING", "1000",
+                 "requests waiting for their reply; beyond: 429", .min = 1, .max = 1000000),
+    CONFIG_FIELD(struct ingestion_settings, call_open_ms, "CALL_OPEN_MS", "5000",
+                 "ms without waiting requests when none gets a reply", .min = 100, .max = 3600000),
     TOPOLOGY_SETTINGS(struct ingestion_settings, topology),
     {0},
 };
 
 /* ---- publishing ---- */
 
-static int time_left_ms(const struct ingestion *ingestion, const struct http_exchange *exchange)
+int ingestion_left_ms(const struct http_exchange *exchange)
 {
     int left_ms = http_remaining_ms(exchange) - REPLY_RESERVE_MS;
-    int most_ms = ingestion->settings->publish_ms;
 
-    return left_ms < 1 ? 1 : left_ms < most_ms ? left_ms : most_ms;
+    return left_ms < 1 ? 1 : left_ms;
 }
 
-bool ingestion_publish(struct ingestion *ingestion, const struct http_exchange *exchange,
-                       const struct broker_message *message, broker_done *done, void *context,
-                       struct error *err)
+int ingestion_publish_ms(const struct ingestion *ingestion, const struct http_exchange *exchange)
+{
+    int left_ms = ingestion_left_ms(exchange);
+    int most_ms = ingestion->settings->publish_ms;
+
+    return left_ms < most_ms ? left_ms : most_ms;
+}
+
+bool ingestion_publish(struct ingestion *ingestion, const struct broker_message *message,
+                       int timeout_ms, broker_done *done, void *context, struct error *err)
 {
     if (!gate_passes(&ingestion->gate, err))
         return false;
-    if (broker_publish_async(ingestion->broker, message, time_left_ms(ingestion, exchange), done,
-                             context, err))
+    if (broker_publish_async(ingestion->broker, message, timeout_ms, done, context, err))
         return true;
     gate_cancel(&ingestion->gate); /* refused here: it says nothing of the broker */
     return false;
@@ -126,6 +138,8 @@ static void answer_sent(const struct single_result *result, struct json_writer *
 
 static const struct single_route post_readings = {"readings", 201, answer_accepted};
 static const struct single_route post_logs = {"logs", 201, answer_accepted};
+static const struct single_route post_entries = {"parking-entries", 201, answer_accepted};
+static const struct single_route post_exits = {"parking-exits", 201, answer_accepted};
 static const struct single_route get_send = {"logs", 200, answer_sent};
 
 static void post(void *context, struct http_exchange *exchange)
@@ -134,31 +148,50 @@ static void post(void *context, struct http_exchange *exchange)
         single_post(context, exchange);
 }
 
-/* The forerunner's body; its `redis` is the broker, whichever it is. */
-static void health(void *context, struct http_exchange *exchange)
-{
-    struct ingestion *ingestion = context;
-    struct broker_stats stats;
-    struct buffer body = {0};
-    struct json_writer writer = {.out = &body};
-
-    broker_stats(ingestion->broker, &stats);
-    bool well = stats.connected && gate_state(&ingestion->gate) == BREAKER_CLOSED;
-    json_open(&writer, NULL, '{');
-    json_text(&writer, "status", well ? "healthy" : "unhealthy");
-    json_text(&writer, "broker", well ? "connected" : "disconnected");
-    json_text(&writer, "redis", well ? "connected" : "disconnected");
-    json_close(&writer, '}');
-    http_reply_buffer(exchange, well ? 200 : 503, HTTP_JSON, &body);
-}
-
 const struct http_route ingestion_routes[] = {
     {"POST", "/readings", .begin = bulk_begin, .handle = post, .row = &post_readings},
     {"POST", "/logs", .begin = bulk_begin, .handle = post, .row = &post_logs},
     {"GET", "/send", .handle = single_send, .writes = true, .row = &get_send},
-    {"GET", "/health", .handle = health},
+    {"POST", "/parking/entries", .begin = bulk_begin, .handle = post, .row = &post_entries},
+    {"POST", "/parking/exits", .begin = bulk_begin, .handle = post, .row = &post_exits},
+    {"POST", "/WeatherForecast/city", .handle = call_post, .any_case = true, .row = &weather_call},
+    {"GET", "/WeatherForecast", .handle = weather_forecast, .any_case = true},
+    {"GET", "/WeatherForecast/health", .handle = weather_health, .any_case = true},
+    {"GET", "/health", .handle = health_get},
+    {"GET", "/healthz", .handle = health_getz},
     {0},
 };
+
+/* ---- calls ---- */
+
+static const struct call_route *const call_routes[] = {&weather_call};
+
+struct call *ingestion_call(const struct ingestion *ingestion, const struct call_route *route)
+{
+    struct call *const *call = ingestion->calls;
+
+    while (*call && call_route_of(*call) != route)
+        call++;
+    assert(*call);
+    return *call;
+}
+
+size_t ingestion_waiting(const struct ingestion *ingestion)
+{
+    size_t waiting = 0;
+
+    for (struct call *const *call = ingestion->calls; *call; call++)
+        waiting += call_waiting(*call);
+    return waiting;
+}
+
+static bool listen_for_replies(struct ingestion *ingestion, struct error *err)
+{
+    for (struct call *const *call = ingestion->calls; *call; call++)
+        if (!call_listen(*call, err))
+            return false;
+    return true;
+}
 
 /* ---- life ---- */
 
@@ -177,6 +210,11 @@ static void add_metrics(struct ingestion *ingestion, struct metrics *metrics)
          .name = "redis_circuit_state",
          .help = "The same under its legacy name, whichever the broker"},
     };
+    static const struct metrics_description waiting = {
+        .kind = METRICS_GAUGE,
+        .name = "ingress_pending_requests",
+        .help = "Requests that wait for their reply",
+    };
     static const char *const outcomes[] = {
         [INGESTION_ACCEPTED] = "accepted",
         [INGESTION_DUPLICATE] = "duplicate",
@@ -191,15 +229,17 @@ static void add_metrics(struct ingestion *ingestion, struct metrics *metrics)
                                                      (const char *[]){topics[i].name, outcomes[o]});
     for (size_t i = 0; i < ARRAY_LEN(circuits); i++)
         ingestion->circuit[i] = metrics_cell(metrics_family(metrics, &circuits[i]), NULL);
+    ingestion->waiting = metrics_cell(metrics_family(metrics, &waiting), NULL);
 }
 
-static void show_circuit(void *context)
+static void show_state(void *context)
 {
     struct ingestion *ingestion = context;
     bool closed = gate_state(&ingestion->gate) != BREAKER_OPEN;
 
     for (size_t i = 0; i < ARRAY_LEN(ingestion->circuit); i++)
         metrics_set(ingestion->circuit[i], closed);
+    metrics_set(ingestion->waiting, (double)ingestion_waiting(ingestion));
 }
 
 struct ingestion *ingestion_new(const struct ingestion_settings *settings, struct broker *broker,
@@ -209,9 +249,12 @@ struct ingestion *ingestion_new(const struct ingestion_settings *settings, struc
 
     ingestion->settings = settings;
     ingestion->broker = broker;
+    ingestion->ping_ms = INGESTION_PING_NONE;
     gate_start(&ingestion->gate, clock_system());
     add_metrics(ingestion, metrics);
-    metrics_on_render(metrics, show_circuit, ingestion);
+    metrics_on_render(metrics, show_state, ingestion);
+    for (size_t i = 0; i < ARRAY_LEN(call_routes); i++)
+        ingestion->calls[i] = call_start(call_routes[i], ingestion, metrics);
     return ingestion;
 }
 
@@ -219,8 +262,28 @@ void ingestion_free(struct ingestion *ingestion)
 {
     if (!ingestion)
         return;
+    for (struct call **call = ingestion->calls; *call; call++)
+        call_free(*call);
     gate_stop(&ingestion->gate);
     free(ingestion);
+}
+
+static bool prepare(struct ingestion *ingestion, struct error *err)
+{
+    if (!ingestion->declared &&
+        !topology_declare_streams(ingestion->broker, &ingestion->settings->topology, err))
+        return false;
+    ingestion->declared = true;
+    return listen_for_replies(ingestion, err);
+}
+
+static bool is_prepared(const struct ingestion *ingestion)
+{
+    bool listening = true;
+
+    for (struct call *const *call = ingestion->calls; *call; call++)
+        listening &= call_is_listening(*call);
+    return listening && ingestion->declared;
 }
 
 void ingestion_prepare(struct ingestion *ingestion)
@@ -228,25 +291,23 @@ void ingestion_prepare(struct ingestion *ingestion)
     static const struct backoff backoff = {.first_ms = 100, .most_ms = 3000};
     struct error err;
 
-    if (ingestion->declared)
+    if (is_prepared(ingestion))
         return;
-    for (unsigned attempt = 1;
-         !topology_declare_streams(ingestion->broker, &ingestion->settings->topology, &err);
-         attempt++) {
+    for (unsigned attempt = 1; !prepare(ingestion, &err); attempt++) {
         if (attempt == 1)
             log_warning("waiting for the broker", log_text("error", err.message));
         if (service_wait((int)backoff_ms(&backoff, attempt, id_random())))
             return;
     }
-    ingestion->declared = true;
     log_info("ready to publish");
 }
 
-static bool check_broker(void *context, struct error *err)
+void ingestion_unprepare(struct ingestion *ingestion)
 {
-    struct ingestion *ingestion = context;
-
-    return broker_ping(ingestion->broker, PING_MS, err);
+    if (!ingestion)
+        return;
+    for (struct call *const *call = ingestion->calls; *call; call++)
+        call_unlisten(*call);
 }
 
 static bool check_streams(void *context, struct error *err)
@@ -257,8 +318,19 @@ static bool check_streams(void *context, struct error *err)
            error_set(err, ERROR_UNAVAILABLE, "the streams are not declared yet");
 }
 
+static bool check_replies(void *context, struct error *err)
+{
+    const struct ingestion *ingestion = context;
+
+    for (struct call *const *call = ingestion->calls; *call; call++)
+        if (!call_is_listening(*call))
+            return error_set(err, ERROR_UNAVAILABLE, "replies cannot be heard yet");
+    return true;
+}
+
 const struct http_check ingestion_checks[] = {
-    {"broker", check_broker},
+    {"broker", health_check_broker},
     {"streams", check_streams},
+    {"replies", check_replies},
     {0},
 };

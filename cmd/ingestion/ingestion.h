@@ -15,6 +15,7 @@
 #ifndef INGESTION_INGESTION_H
 #define INGESTION_INGESTION_H
 
+#include "call.h"
 #include "gate.h"
 #include "topology.h"
 
@@ -35,6 +36,9 @@ struct ingestion_settings {
     int event_max_bytes; /* of one event's JSON */
     int64_t bulk_max_bytes;
     int bulk_max_lines, bulk_max_requests;
+    int call_timeout_ms;  /* for a reply */
+    int call_max_waiting; /* for one, of a kind of call */
+    int call_open_ms;     /* for how long nothing waits when nobody answers */
     struct topology_settings topology;
 };
 
@@ -49,6 +53,10 @@ enum ingestion_outcome {
 };
 
 #define INGESTION_TOPICS_MAX 16
+#define INGESTION_CALLS_MAX 4
+
+#define INGESTION_PING_NONE (-1) /* not asked yet */
+#define INGESTION_PING_FAILED (-2)
 
 struct ingestion {
     const struct ingestion_settings *settings; /* borrowed */
@@ -58,6 +66,9 @@ struct ingestion {
     atomic_bool declared;
     struct metrics_cell *outcomes[INGESTION_TOPICS_MAX][INGESTION_OUTCOMES];
     struct metrics_cell *circuit[2];
+    struct call *calls[INGESTION_CALLS_MAX]; /* one per row; NULL ends */
+    struct metrics_cell *waiting;
+    _Atomic int64_t ping_ms; /* how long the broker took to answer last, or INGESTION_PING_… */
 };
 
 /* All are borrowed. Free it after the server is stopped and the broker closed: the last receipts.
@@ -67,13 +78,24 @@ struct ingestion *ingestion_new(const struct ingestion_settings *settings, struc
 void ingestion_free(struct ingestion *ingestion);
 AUTO_DEFINE(struct ingestion *, ingestion_free)
 
-/* Declares the streams; tries again until it is done or the process is asked to stop. */
+/* Declares the streams and listens for replies; tries again until it is done or the process is
+ * asked to stop. */
 void ingestion_prepare(struct ingestion *ingestion);
 
-/* broker_publish_async behind the gate, with the time that the exchange has left. done hands the
- * receipt to ingestion_answered first. */
-bool ingestion_publish(struct ingestion *ingestion, const struct http_exchange *exchange,
-                       const struct broker_message *message, broker_done *done, void *context,
+/* The end of what ingestion_prepare began: after the server is stopped, before the broker is
+ * closed. */
+void ingestion_unprepare(struct ingestion *ingestion);
+AUTO_DEFINE(struct ingestion *, ingestion_unprepare)
+
+/* What an exchange has left before its answer has to be on its way; at least 1. */
+int ingestion_left_ms(const struct http_exchange *exchange);
+
+/* The part of it that the broker may take for its ack. */
+int ingestion_publish_ms(const struct ingestion *ingestion, const struct http_exchange *exchange);
+
+/* broker_publish_async behind the gate. done hands the receipt to ingestion_answered first. */
+bool ingestion_publish(struct ingestion *ingestion, const struct broker_message *message,
+                       int timeout_ms, broker_done *done, void *context,
                        struct error *err) MUST_CHECK;
 
 /* Takes note of a receipt. Returns what the client is to be told; ERROR_NONE: it is stored. */
@@ -84,6 +106,10 @@ void ingestion_count(struct ingestion *ingestion, const struct topic *topic,
 
 /* The outcome that an error stands for. */
 enum ingestion_outcome ingestion_outcome_of(const struct error *err);
+
+/* The call of a row. */
+struct call *ingestion_call(const struct ingestion *ingestion, const struct call_route *route);
+size_t ingestion_waiting(const struct ingestion *ingestion); /* for a reply, now */
 
 extern const struct http_route ingestion_routes[]; /* their context is the ingestion */
 extern const struct http_check ingestion_checks[];

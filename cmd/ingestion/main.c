@@ -38,6 +38,7 @@ static bool run(const void *context, struct error *err)
     AUTO(metrics_free) struct metrics *metrics = metrics_new();
     AUTO(ingestion_free) struct ingestion *ingestion = NULL; /* outlives the last receipt */
     AUTO(broker_close) struct broker *broker = NULL;
+    AUTO(ingestion_unprepare) struct ingestion *prepared = NULL; /* while there is a broker */
     AUTO(telemetry_free) struct telemetry *telemetry = NULL;
     AUTO(http_stop) struct http_server *server = NULL;
 
@@ -46,12 +47,12 @@ static bool run(const void *context, struct error *err)
     metrics_process(metrics);
     telemetry = telemetry_new(metrics, broker);
     (void)telemetry; /* only its end is our work */
-    ingestion = ingestion_new(settings, broker, metrics);
+    prepared = ingestion = ingestion_new(settings, broker, metrics);
     if (!serve(&server, ingestion, metrics, err))
         return false;
 
     do {
-        ingestion_prepare(ingestion); /* again, should a stream vanish */
+        ingestion_prepare(prepared); /* again, should a stream vanish */
     } while (!service_wait(500));
     http_unready(server);
     http_stop(server);

@@ -66,28 +66,20 @@ struct id origin_id(const struct origin *origin, const struct topic *topic, int6
     return origin->is_cloudevent ? origin->cloudevent.id : (struct id){0};
 }
 
-static void add(struct envelope *envelope, const char *name, const char *value)
+void origin_envelope(const struct origin *origin, const struct topic *topic, const struct id *id,
+                     int64_t time_ms, const char *content_type, struct envelope *out)
 {
-    envelope->headers[envelope->count++] = (struct broker_header){.name = name, .value = value};
-}
+    struct envelope_facts facts = {
+        .id = id,
+        .time_ms = time_ms,
+        .content_type = content_type,
+        .traceparent = origin->traceparent,
+    };
 
-void envelope_fill(struct envelope *envelope, const struct origin *origin,
-                   const struct topic *topic, const struct id *id, int64_t time_ms,
-                   const char *content_type)
-{
-    bool given = origin->is_cloudevent;
-
-    envelope->count = 0;
-    id_format(id, envelope->id);
-    rfc3339_format(time_ms, envelope->time);
-    add(envelope, HEADER_CE_SPECVERSION, "1.0");
-    add(envelope, HEADER_CE_ID, envelope->id);
-    add(envelope, HEADER_CE_SOURCE, given ? origin->cloudevent.source : topic->source);
-    add(envelope, HEADER_CE_TYPE, given ? origin->cloudevent.type : topic->type);
-    add(envelope, HEADER_CE_TIME, envelope->time);
-    add(envelope, HEADER_CE_DATACONTENTTYPE, content_type);
-    if (given && origin->cloudevent.subject)
-        add(envelope, HEADER_CE_SUBJECT, origin->cloudevent.subject);
-    if (origin->traceparent)
-        add(envelope, HEADER_TRACEPARENT, origin->traceparent);
+    if (origin->is_cloudevent) {
+        facts.source = origin->cloudevent.source;
+        facts.type = origin->cloudevent.type;
+        facts.subject = origin->cloudevent.subject;
+    }
+    envelope_fill(out, topic, &facts);
 }

@@ -6,8 +6,8 @@
 #ifndef INGESTION_ORIGIN_H
 #define INGESTION_ORIGIN_H
 
-#include "base/rfc3339.h"
-#include "broker/broker.h"
+#include "envelope.h"
+
 #include "event/cloudevents.h"
 #include "event/topic.h"
 #include "http/http.h"
@@ -29,18 +29,8 @@ bool origin_read_headers(struct http_exchange *exchange, struct origin *out,
 /* The id of the event in a line (from 1; 0: the only event): zero when the request names none. */
 struct id origin_id(const struct origin *origin, const struct topic *topic, int64_t line);
 
-#define ENVELOPE_HEADERS_MAX 8
-
-/* The headers of a broker message: CloudEvents attributes in binary mode, and the trace. */
-struct envelope {
-    char id[ID_TEXT_SIZE];
-    char time[RFC3339_SIZE];
-    struct broker_header headers[ENVELOPE_HEADERS_MAX];
-    size_t count;
-};
-
-void envelope_fill(struct envelope *envelope, const struct origin *origin,
-                   const struct topic *topic, const struct id *id, int64_t time_ms,
-                   const char *content_type);
+/* The headers of the broker message of its event. */
+void origin_envelope(const struct origin *origin, const struct topic *topic, const struct id *id,
+                     int64_t time_ms, const char *content_type, struct envelope *out);
 
 #endif

@@ -1,10 +1,8 @@
 #include "single.h"
 
+#include "body.h"
 #include "ingestion.h"
-#include "origin.h"
-
-#include "base/clock.h"
-#include "event/header.h"
+#include "parcel.h"
 
 /* One request on its way; it lives in the exchange's arena. */
 struct single {
@@ -45,61 +43,19 @@ static void on_receipt(void *context, const struct broker_receipt *receipt)
 
 static bool publish(struct single *single, struct error *err)
 {
-    const struct topic *topic = single->topic;
-    AUTO(buffer_free) struct buffer subject = {0};
-    AUTO(buffer_free) struct buffer body = {0};
-    struct envelope envelope;
+    AUTO(parcel_free) struct parcel parcel = {0};
 
-    topic_subject(topic, single->event, &subject);
-    json_encode(topic->fields, single->event, &body);
-    envelope_fill(&envelope, &single->origin, topic, topic_id(topic, single->event),
-                  topic_time_ms(topic, single->event), CONTENT_JSON);
-
-    struct broker_message message = {
-        .stream = topic->stream,
-        .subject = subject.data,
-        .id = envelope.id,
-        .headers = envelope.headers,
-        .header_count = envelope.count,
-        .data = body.data,
-        .size = body.size,
-    };
-    return ingestion_publish(single->ingestion, single->exchange, &message, on_receipt, single,
-                             err);
-}
-
-static struct topic_defaults defaults_of(const struct single *single)
-{
-    int64_t now_ms = clock_wall_ms(clock_system());
-    bool timed =
-        single->origin.is_cloudevent && single->origin.cloudevent.time_ms != JSON_TIME_ABSENT;
-
-    return (struct topic_defaults){
-        .id = origin_id(&single->origin, single->topic, 0),
-        .time_ms = timed ? single->origin.cloudevent.time_ms : now_ms,
-        .now_ms = now_ms,
-        .arena = http_arena(single->exchange),
-    };
+    parcel_fill(&parcel, single->topic, &single->origin, single->event);
+    struct broker_message message = parcel_message(&parcel, single->topic);
+    return ingestion_publish(single->ingestion, &message,
+                             ingestion_publish_ms(single->ingestion, single->exchange), on_receipt,
+                             single, err);
 }
 
 /* Reads the event out of the body. */
 static bool read_body(struct single *single, struct error *err)
 {
-    const struct cloudevent *cloudevent = &single->origin.cloudevent;
-    size_t size;
-    const char *json = http_body(single->exchange, &size);
-
-    if (!origin_read(single->exchange, &single->origin, err))
-        return false;
-    if (single->origin.is_cloudevent) {
-        json = cloudevent->data;
-        size = cloudevent->size;
-    }
-
-    struct topic_defaults defaults = defaults_of(single);
-    if (topic_accept(single->topic, &defaults, json, size, single->event, err))
-        return true;
-    return single->origin.is_cloudevent && cloudevent_locate(cloudevent, err);
+    return body_accept(single->exchange, single->topic, &single->origin, single->event, err);
 }
 
 /* Reads the event out of the query: the message as its own JSON, so that it is checked as any. */
@@ -115,7 +71,8 @@ static bool read_query(struct single *single, struct error *err)
     json_text(&writer, "message", message ? message : single->ingestion->settings->default_message);
     json_close(&writer, '}');
 
-    struct topic_defaults defaults = defaults_of(single);
+    struct topic_defaults defaults =
+        body_defaults(single->exchange, single->topic, &single->origin);
     return topic_accept(single->topic, &defaults, json.data, json.size, single->event, err);
 }
 
