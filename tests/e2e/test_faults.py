@@ -13,7 +13,7 @@ import uuid
 import pytest
 
 from events import now, unique
-from stack import Connection, Stack, until
+from stack import STREAMS, Connection, Stack, until
 
 LOAD_S = 20  # of kills under load
 CLIENTS = 4
@@ -157,7 +157,7 @@ def test_members_of_a_cluster_are_killed_in_turn(template):
             member.kill()
             until(lambda: sum(len(load.acked) for load in loads) > before + 500, 30, "events go on without " + member.name)
             member.start()
-            until(lambda: all(stack.broker.is_whole(name) for name in ("LOGS", "READINGS", "DEAD")), 40,
+            until(lambda: all(stack.broker.is_whole(name) for name in STREAMS), 40,
                   "%s has everything again" % member.name)
         for load in loads:
             load.enough.set()

@@ -12,7 +12,7 @@ import pytest
 from events import now, reading, unique
 from stack import BIN, STOP_S, Connection, until
 
-PROGRAMS = ["ingestion", "processor", "api"]
+PROGRAMS = ["ingestion", "processor", "responder", "writer", "api"]
 
 
 def run(program, *arguments, **env):
@@ -27,7 +27,7 @@ def run(program, *arguments, **env):
 def test_help_prints_the_settings(program):
     done = run(program, "--help")
     assert done.returncode == 0
-    for name in ("BROKER_URL", "HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT"):
+    for name in ("HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT", "LOG_DIR" if program == "writer" else "BROKER_URL"):
         assert name in done.stdout, name
 
 
@@ -85,11 +85,14 @@ def test_port_0_is_any_port_and_is_logged(stack):
 # ---- health and metrics ----
 
 
+FIRST_CHECK = {"writer": "file"}
+
+
 def test_health_endpoints(stack):
     for service in stack.services:
         assert service.get("/livez").status_code == 200
         verbose = service.get("/readyz?verbose")
-        assert verbose.status_code == 200 and "[+]broker ok" in verbose.text
+        assert verbose.status_code == 200 and "[+]%s ok" % FIRST_CHECK.get(service.name, "broker") in verbose.text
     assert stack.ingestion.get("/health").json() == {"status": "healthy", "broker": "connected", "redis": "connected"}
     assert stack.api.get("/health").json() == {"status": "healthy", "broker": "connected", "redis": "connected",
                                                "database": "connected"}
@@ -97,20 +100,27 @@ def test_health_endpoints(stack):
 
 
 EVERYWHERE = ["http_requests_total", "http_request_duration_seconds_bucket", "process_cpu_seconds_total",
-              "process_resident_memory_bytes", "process_working_set_bytes", "process_num_threads",
-              "broker_connected"]
+              "process_resident_memory_bytes", "process_working_set_bytes", "process_num_threads"]
 METRICS = {
-    "ingestion": ["broker_published_messages_total", "broker_circuit_state", "redis_circuit_state"],
-    "processor": ["broker_consumer_lag", "redis_stream_queue_depth", "store_rows_total", "store_batch_rows_bucket",
-                  "event_latency_seconds_bucket", "broker_dead_letters_total", "store_circuit_state"],
-    "api": [],
+    "ingestion": ["broker_connected", "broker_published_messages_total", "broker_circuit_state", "redis_circuit_state",
+                  "ingress_pending_requests", "weather_requests_total", "weather_request_duration_seconds_bucket"],
+    "processor": ["broker_connected", "broker_consumer_lag", "redis_stream_queue_depth", "store_rows_total",
+                  "store_batch_rows_bucket", "event_latency_seconds_bucket", "broker_dead_letters_total",
+                  "store_circuit_state", "post_request_latency_seconds", "parking_sessions_total", "parking_occupancy",
+                  "delivery_circuit_state"],
+    "responder": ["broker_connected", "proxy_active_terminals", "redis_stream_queue_depth", "weather_requests_total",
+                  "weather_request_duration_seconds_bucket"],
+    "writer": ["request_latency_seconds_sum", "request_latency_seconds_count", "writer_lines_total"],
+    "api": ["broker_connected"],
 }
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", METRICS)
 def test_metrics_are_there_and_well_formed(stack, program):
-    service = {"ingestion": stack.ingestion, "processor": stack.processor, "api": stack.api}[program]
+    [service] = stack.all[program]
     stack.post("/logs", {"message": "for the metrics"})
+    stack.post("/parking/entries", {"vehicle_plate": "METRIC-1"})
+    stack.post("/WeatherForecast/city", {"city": "Metrics"})
     stack.wait_settled()
     service.get("/livez")
     answer = service.get("/metrics")

@@ -307,6 +307,7 @@ BROKERS = {server.kind: server for server in (NatsServer, RedisServer, NatsClust
 CONSUMERS = (("LOGS", "processor-logs"), ("READINGS", "processor-readings"), ("PARKING", "processor-parking"),
              ("PARKING_SUMMARIES", "processor-summaries"), ("WEATHER_REQUESTS", "responder"),
              ("WEATHER_RESULTS", "processor-weather"))
+STREAMS = [stream for stream, _ in CONSUMERS] + ["DEAD"]
 
 
 class Stack:
