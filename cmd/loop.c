@@ -11,8 +11,8 @@
 
 #define FETCH_MS 500
 #define SETTLE_MS 2000
-#define DRAIN_MS 1500
-#define PATIENCE_MS 3000
+#define DRAIN_MS 1000
+#define PATIENCE_MS 2500
 
 static const struct backoff work_backoff = {.first_ms = 50, .most_ms = 1000};
 static const struct backoff broker_backoff = {.first_ms = 100, .most_ms = 2000};
@@ -122,7 +122,7 @@ void loop_keep(struct loop *loop)
     struct error ignored; /* what is not extended is delivered twice, and acted on once */
 
     pthread_mutex_lock(&loop->lock);
-    bool due = started_ms - loop->leased_ms >= loop_patience_ms(loop);
+    bool due = !loop->stopping && started_ms - loop->leased_ms >= loop_patience_ms(loop);
     pthread_mutex_unlock(&loop->lock);
     if (due && broker_extend(loop->consumer, &ignored))
         set_leased(loop, started_ms);
@@ -166,6 +166,19 @@ static bool fetch_and_work(struct loop *loop, struct error *err)
     return options->work(options->context, loop, &deliveries, err);
 }
 
+/* Here and not in loop_stop: a mute broker makes each of its calls a wait, and several loops wait
+ * at the same time. */
+static void wind_down(struct loop *loop)
+{
+    struct error err;
+
+    if (!broker_drain_consumer(loop->consumer, DRAIN_MS, &err))
+        log_warning("not everything could be given back: it is delivered again",
+                    log_text("topic", loop->options.name), log_text("error", err.message));
+    broker_close_consumer(loop->consumer);
+    loop->consumer = NULL;
+}
+
 static void *run(void *context)
 {
     struct loop *loop = context;
@@ -181,9 +194,7 @@ static void *run(void *context)
             failures = 0;
         }
     }
-    if (!broker_drain_consumer(loop->consumer, DRAIN_MS, &err))
-        log_warning("not everything could be given back: it is delivered again",
-                    log_text("topic", loop->options.name), log_text("error", err.message));
+    wind_down(loop);
     return NULL;
 }
 
@@ -220,10 +231,12 @@ bool loop_start(struct loop **out, const struct loop_options *options, struct er
 void loop_halt(struct loop *loop)
 {
     pthread_mutex_lock(&loop->lock);
+    if (!loop->stopping) {
+        broker_wake(loop->consumer); /* under the lock: who sees the flag may close the consumer */
+        pthread_cond_signal(&loop->wake);
+    }
     loop->stopping = true;
-    pthread_cond_signal(&loop->wake);
     pthread_mutex_unlock(&loop->lock);
-    broker_wake(loop->consumer);
 }
 
 void loop_stop(struct loop *loop)

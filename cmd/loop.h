@@ -7,7 +7,8 @@
  * loop_keep, nothing is fetched, no attempt is burned.
  *
  * Threads  `work` runs on the loop's own thread and so do loop_wait, loop_tell and loop_settle; the
- *          rest may be called from any other. Several loops may share a `work`.
+ *          rest may be called from any other, loop_keep and loop_halt from the same one. Several
+ *          loops may share a `work`.
  * Units    milliseconds.
  */
 #ifndef CMD_LOOP_H
@@ -41,11 +42,12 @@ bool loop_start(struct loop **out, const struct loop_options *options,
  * one thread: whoever works cannot look after them meanwhile. */
 void loop_keep(struct loop *loop);
 
-/* Asks it to stop and returns at once: so that several stop together. */
+/* Asks it to end and returns at once, so that several end together: it finishes the batch at hand,
+ * gives back what is read ahead and confirms every settlement. A batch that is held is not waited
+ * for: it is delivered again. */
 void loop_halt(struct loop *loop);
 
-/* Finishes the batch at hand, gives back what is read ahead, confirms every settlement, ends the
- * thread. A batch that is held is not waited for: it is delivered again. */
+/* Halts it if nobody has, and waits for its end. */
 void loop_stop(struct loop *loop);
 AUTO_DEFINE(struct loop *, loop_stop)
 
@@ -57,7 +59,8 @@ bool loop_ready(struct loop *loop, struct error *err) MUST_CHECK;
 struct broker_consumer *loop_consumer(struct loop *loop); /* for dead_letter_bury */
 bool loop_stopping(struct loop *loop);
 
-/* The most that one attempt at something may take: a few of them end well before a lease does. */
+/* The most that one attempt at something may take: a few of them end well before a lease does, and
+ * one and the drain after it within the 5 s that a service has to stop. */
 int64_t loop_patience_ms(const struct loop *loop);
 int64_t loop_patience_of(const struct broker_group *group); /* the same, before there is a loop */
 

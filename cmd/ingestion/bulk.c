@@ -158,7 +158,7 @@ static void fail_line(struct bulk *bulk, int64_t number, const struct error *err
 {
     struct failure failure = describe(bulk, err);
 
-    ingestion_count(bulk->ingestion, bulk->topic, ingestion_outcome_of(err), 1);
+    ingestion_count(bulk->ingestion, bulk->topic, ingestion_outcome_of(err, false), 1);
     bulk->failures =
         room(bulk->failures, bulk->failure_count, &bulk->failure_capacity, sizeof(*bulk->failures));
     add_line(bulk, (struct line){.number = number, .index = (int32_t)bulk->failure_count});
@@ -169,26 +169,21 @@ static void fail_line(struct bulk *bulk, int64_t number, const struct error *err
 
 static void answer(struct bulk *bulk);
 
-static void on_receipt(void *context, const struct broker_receipt *receipt)
+/* receipt->error is what the client is to be told. */
+static void finish_pack(struct pack *pack, const struct broker_receipt *receipt)
 {
-    struct pack *pack = context;
+    const struct error *err = &receipt->error;
     struct bulk *bulk = pack->bulk;
-    struct error err = ingestion_answered(bulk->ingestion, receipt);
-    bool failed = err.code != ERROR_NONE;
 
-    ingestion_count(bulk->ingestion, bulk->topic,
-                    failed               ? ingestion_outcome_of(&err)
-                    : receipt->duplicate ? INGESTION_DUPLICATE
-                                         : INGESTION_ACCEPTED,
+    ingestion_count(bulk->ingestion, bulk->topic, ingestion_outcome_of(err, receipt->duplicate),
                     pack->lines);
-
     pthread_mutex_lock(&bulk->lock);
     pack->duplicate = receipt->duplicate;
     memcpy(pack->sequence, receipt->sequence, sizeof(pack->sequence));
-    if (failed)
+    if (err->code != ERROR_NONE)
         pack->failure = (struct failure){
-            .status = http_status_of(&err),
-            .code = err.reason,
+            .status = http_status_of(err),
+            .code = err->reason,
             .pointer = "",
             .detail = "the broker did not store this line",
         };
@@ -203,6 +198,15 @@ static void on_receipt(void *context, const struct broker_receipt *receipt)
     else if (resume)
         http_continue(bulk->exchange);
     let_go(bulk);
+}
+
+static void on_receipt(void *context, const struct broker_receipt *receipt)
+{
+    struct pack *pack = context;
+    struct broker_receipt told = *receipt;
+
+    told.error = ingestion_answered(pack->bulk->ingestion, receipt);
+    finish_pack(pack, &told);
 }
 
 static struct pack *add_pack(struct bulk *bulk)
@@ -257,7 +261,7 @@ static void send_pack(struct bulk *bulk)
     int within_ms = ingestion_publish_ms(bulk->ingestion, bulk->exchange);
     if (!ingestion_publish(bulk->ingestion, &message, within_ms, on_receipt, pack, &err)) {
         struct broker_receipt refused = {.error = err};
-        on_receipt(pack, &refused);
+        finish_pack(pack, &refused);
     }
     buffer_clear(&bulk->subject);
     buffer_clear(&bulk->body);

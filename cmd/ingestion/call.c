@@ -154,7 +154,7 @@ struct request {
     void *event;
     struct prefer prefer;
     struct parcel parcel;
-    int publish_ms;
+    int publish_ms; /* the broker's time, however soon the client gives up */
 };
 
 static bool publish(const struct request *request, broker_done *done, void *context,
@@ -171,18 +171,14 @@ static bool count_receipt(struct call *call, const struct broker_receipt *receip
                           struct error *err)
 {
     *err = ingestion_answered(call->ingestion, receipt);
-    bool stored = err->code == ERROR_NONE;
-    ingestion_count(call->ingestion, call->request,
-                    !stored              ? ingestion_outcome_of(err)
-                    : receipt->duplicate ? INGESTION_DUPLICATE
-                                         : INGESTION_ACCEPTED,
+    ingestion_count(call->ingestion, call->request, ingestion_outcome_of(err, receipt->duplicate),
                     1);
-    return stored;
+    return err->code == ERROR_NONE;
 }
 
 static void count_refusal(struct call *call, const struct error *err)
 {
-    ingestion_count(call->ingestion, call->request, ingestion_outcome_of(err), 1);
+    ingestion_count(call->ingestion, call->request, ingestion_outcome_of(err, false), 1);
 }
 
 /* ---- waiting for the reply ---- */
@@ -283,14 +279,12 @@ static void send_and_wait(struct request *request)
     struct error err;
 
     parcel_reply_to(&request->parcel, call->reply_topic, asked->left_ms);
-    if (asked->left_ms < request->publish_ms)
-        request->publish_ms = asked->left_ms;
     if (!admit(call, asked, &err)) {
         refuse(call, request->exchange, &err);
         free(asked);
         return;
     }
-    /* From here on the exchange belongs to who takes it from the desk. */
+    /* From here on the exchange is answered by who takes it from the desk: it is only read. */
     if (publish(request, on_receipt, asked, &err))
         return;
     count_refusal(call, &err);

@@ -93,8 +93,10 @@ struct error ingestion_answered(struct ingestion *ingestion, const struct broker
     return err;
 }
 
-enum ingestion_outcome ingestion_outcome_of(const struct error *err)
+enum ingestion_outcome ingestion_outcome_of(const struct error *err, bool duplicate)
 {
+    if (err->code == ERROR_NONE)
+        return duplicate ? INGESTION_DUPLICATE : INGESTION_ACCEPTED;
     return err->code == ERROR_INVALID || err->code == ERROR_TOO_LARGE ? INGESTION_REFUSED
                                                                       : INGESTION_FAILED;
 }

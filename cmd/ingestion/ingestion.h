@@ -104,8 +104,8 @@ struct error ingestion_answered(struct ingestion *ingestion, const struct broker
 void ingestion_count(struct ingestion *ingestion, const struct topic *topic,
                      enum ingestion_outcome outcome, size_t events);
 
-/* The outcome that an error stands for. */
-enum ingestion_outcome ingestion_outcome_of(const struct error *err);
+/* What an error stands for; with ERROR_NONE, a stored event. */
+enum ingestion_outcome ingestion_outcome_of(const struct error *err, bool duplicate);
 
 /* The call of a row. */
 struct call *ingestion_call(const struct ingestion *ingestion, const struct call_route *route);

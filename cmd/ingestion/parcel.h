@@ -1,8 +1,7 @@
 /*
  * parcel: the message of one event, ready to be published.
  *
- * It borrows nothing of the exchange that the event came by, which may be over as soon as somebody
- * waits for the reply.
+ * Ownership  Headers are borrowed of the exchange that the event came by, and of the origin.
  */
 #ifndef INGESTION_PARCEL_H
 #define INGESTION_PARCEL_H
@@ -12,13 +11,13 @@
 struct parcel {
     struct buffer subject, body;
     struct envelope envelope;
-    struct arena *arena; /* of the envelope's values */
+    char deadline[RFC3339_SIZE];
 };
 
 void parcel_fill(struct parcel *parcel, const struct topic *topic, const struct origin *origin,
                  const void *event);
 
-/* Who works on it is to announce the result on the topic, within left_ms. */
+/* Who works on it is to announce the result on the topic (borrowed), within left_ms. */
 void parcel_reply_to(struct parcel *parcel, const char *topic, int left_ms);
 
 struct broker_message parcel_message(const struct parcel *parcel, const struct topic *topic);

@@ -16,7 +16,7 @@ struct single {
 
 static void refuse(struct single *single, const struct error *err)
 {
-    ingestion_count(single->ingestion, single->topic, ingestion_outcome_of(err), 1);
+    ingestion_count(single->ingestion, single->topic, ingestion_outcome_of(err, false), 1);
     http_problem(single->exchange, err);
 }
 
@@ -37,7 +37,7 @@ static void on_receipt(void *context, const struct broker_receipt *receipt)
     single->route->answer(&result, &writer);
     json_close(&writer, '}');
     ingestion_count(single->ingestion, single->topic,
-                    receipt->duplicate ? INGESTION_DUPLICATE : INGESTION_ACCEPTED, 1);
+                    ingestion_outcome_of(&err, receipt->duplicate), 1);
     http_reply_buffer(single->exchange, single->route->status, HTTP_JSON, &body);
 }
 

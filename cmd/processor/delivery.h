@@ -34,7 +34,7 @@ struct delivery_kind {
 
 struct delivery;
 
-/* *out is NULL where nobody is to be told. INVALID: the URL. All borrowed until delivery_free. */
+/* *out is NULL where nobody is to be told. INVALID: the URL. All borrowed until delivery_close. */
 bool delivery_open(struct delivery **out, const struct delivery_kind *kind,
                    const struct delivery_settings *settings, struct metrics *metrics,
                    struct error *err) MUST_CHECK;

@@ -80,16 +80,8 @@ const struct delivery_kind parking_delivery = {.name = "writer", .write = write_
 
 /* ---- who is in ---- */
 
-static const struct store_query vehicles = {
-    .name = "parking_occupancy",
-    .sql = "SELECT s.garage_id AS name, count(*) AS count FROM parking_sessions s"
-           " WHERE s.exit_time IS NULL GROUP BY s.garage_id ORDER BY 2 DESC, 1 LIMIT $1::int8",
-    .parameters = {STORE_INT},
-    .parameter_count = 1,
-};
-
 const struct occupancy_kind parking_occupancy = {
-    .query = &vehicles,
+    .query = &store_parking_occupancy,
     .gauge = {METRICS_GAUGE,
               "parking_occupancy",
               "Vehicles in a garage: entries that nothing ended yet",

@@ -8,7 +8,7 @@
  * attempt is burned. When it is back the same batch goes on.
  *
  * Threads  each worker has its own thread, consumer, connection to the store and HTTP client; the
- *          functions here may be called from any other.
+ *          functions here may be called from any other, worker_keep and worker_halt from the same.
  */
 #ifndef PROCESSOR_WORKER_H
 #define PROCESSOR_WORKER_H
@@ -37,11 +37,9 @@ bool worker_start(struct worker **out, const struct worker_options *options,
  * one thread: whoever stores cannot look after them meanwhile. */
 void worker_keep(struct worker *worker);
 
-/* Asks it to stop and returns at once: so that several stop together. */
+/* As loop_halt: asks it to end, so that several end together. A batch that waits for something is
+ * not waited for. */
 void worker_halt(struct worker *worker);
-
-/* Finishes the batch at hand, gives back what is read ahead, confirms every settlement, ends the
- * thread. A batch that waits for something is not waited for: it is delivered again. */
 void worker_stop(struct worker *worker);
 AUTO_DEFINE(struct worker *, worker_stop)
 

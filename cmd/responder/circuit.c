@@ -7,30 +7,14 @@
 
 void circuit_start(struct circuit *circuit, struct metrics *metrics)
 {
-    static const struct metrics_description gauge = {
-        .kind = METRICS_GAUGE,
-        .name = "weather_provider_circuit_state",
-        .help = "1 while the provider is asked, 0 while the circuit is open"};
-
-    *circuit = (struct circuit){
-        .gauge = metrics_cell(metrics_family(metrics, &gauge), NULL),
-        .breaker = {.limit = FAILURES_TO_OPEN, .open_ms = OPEN_MS},
-    };
+    *circuit = (struct circuit){.breaker = {.limit = FAILURES_TO_OPEN, .open_ms = OPEN_MS}};
     pthread_mutex_init(&circuit->lock, NULL);
     breaker_metrics_register(&circuit->shown, metrics, "provider");
-    metrics_set(circuit->gauge, 1);
 }
 
 void circuit_stop(struct circuit *circuit)
 {
     pthread_mutex_destroy(&circuit->lock);
-}
-
-/* The lock is held. */
-static void show(struct circuit *circuit)
-{
-    breaker_metrics_show(&circuit->shown, &circuit->breaker);
-    metrics_set(circuit->gauge, circuit->breaker.state != BREAKER_OPEN);
 }
 
 bool circuit_passes(struct circuit *circuit, struct error *err)
@@ -39,7 +23,7 @@ bool circuit_passes(struct circuit *circuit, struct error *err)
 
     pthread_mutex_lock(&circuit->lock);
     bool passes = breaker_allows(&circuit->breaker, now_ms);
-    show(circuit);
+    breaker_metrics_show(&circuit->shown, &circuit->breaker);
     pthread_mutex_unlock(&circuit->lock);
     if (passes)
         return true;
@@ -59,6 +43,6 @@ void circuit_report(struct circuit *circuit, enum circuit_report report)
         breaker_failure(&circuit->breaker, now_ms);
     else
         breaker_cancel(&circuit->breaker);
-    show(circuit);
+    breaker_metrics_show(&circuit->shown, &circuit->breaker);
     pthread_mutex_unlock(&circuit->lock);
 }

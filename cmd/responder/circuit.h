@@ -1,5 +1,6 @@
 /*
- * circuit: the breaker in front of a provider, which all terminals share.
+ * circuit: the breaker in front of a provider, which all terminals share; its metrics are those of
+ * breaker_metrics.h, under the name "provider".
  *
  * Threads  any; every call that passed is reported once.
  */
@@ -22,7 +23,6 @@ enum circuit_report {
 };
 
 struct circuit {
-    struct metrics_cell *gauge; /* 1 while calls pass */
     struct breaker_metrics shown;
     pthread_mutex_t lock;
     struct breaker breaker; /* guarded by lock */

@@ -9,7 +9,6 @@
 #include "base/memory.h"
 #include "base/service.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -158,28 +157,6 @@ bool responder_run(struct responder *responder, struct error *err)
     return true;
 }
 
-static void *stop_one(void *terminal)
-{
-    terminal_stop(terminal);
-    return NULL;
-}
-
-/* A broker that does not answer makes each wait a moment: they do it together. */
-static void stop_terminals(struct responder *responder)
-{
-    size_t count = responder->terminal_count, started = 0;
-    pthread_t *threads = memory_alloc((count + 1) * sizeof(*threads));
-
-    while (started < count &&
-           pthread_create(&threads[started], NULL, stop_one, responder->terminals[started]) == 0)
-        started++;
-    for (size_t i = started; i < count; i++)
-        terminal_stop(responder->terminals[i]);
-    for (size_t i = 0; i < started; i++)
-        pthread_join(threads[i], NULL);
-    free(threads);
-}
-
 void responder_close(struct responder *responder)
 {
     if (!responder)
@@ -189,7 +166,8 @@ void responder_close(struct responder *responder)
     providers_interrupt(&responder->providers);
     for (size_t i = 0; i < responder->terminal_count; i++)
         terminal_interrupt(responder->terminals[i]);
-    stop_terminals(responder);
+    for (size_t i = 0; i < responder->terminal_count; i++)
+        terminal_stop(responder->terminals[i]);
     house_stop(responder->house);
     providers_stop(&responder->providers);
     free(responder->terminals);

@@ -24,8 +24,7 @@ struct terminal {
     struct provider *provider;
     struct arena *arena; /* of the request at hand */
     struct metrics_cell *active, *duration, *outcomes[OUTCOMES];
-    struct loop *loop;    /* for whoever started it */
-    struct loop *working; /* the same, for `work` */
+    struct loop *loop;
 };
 
 /* ---- the result ---- */
@@ -96,8 +95,8 @@ static bool store(struct terminal *terminal, const struct broker_message *messag
          attempt++) {
         if (!may_pass(err->code))
             return false;
-        loop_tell(terminal->working, err, "a result cannot be published: it is held");
-        if (!loop_wait(terminal->working, attempt))
+        loop_tell(terminal->loop, err, "a result cannot be published: it is held");
+        if (!loop_wait(terminal->loop, attempt))
             return error_set(err, ERROR_CLOSED, "asked to stop");
     }
     return true;
@@ -153,8 +152,8 @@ static bool reply(struct terminal *terminal, const struct request *request,
             log_debug("a reply was not announced", log_text("error", err.message));
             return true;
         }
-        loop_tell(terminal->working, &err, "a reply cannot be announced: it is held");
-        if (!loop_wait(terminal->working, attempt))
+        loop_tell(terminal->loop, &err, "a reply cannot be announced: it is held");
+        if (!loop_wait(terminal->loop, attempt))
             return false;
     }
     return true;
@@ -214,7 +213,6 @@ static bool work(void *context, struct loop *loop, const struct broker_batch *de
     struct broker_verdict verdict;
     int64_t started_ns = clock_nanoseconds();
 
-    terminal->working = loop;
     metrics_add(terminal->active, 1);
     bool done = answer(terminal, deliveries->deliveries, &verdict);
     metrics_add(terminal->active, -1);

@@ -298,24 +298,3 @@ int simulator_run(const struct simulator_settings *settings, FILE *out)
     clean_up(&run);
     return code;
 }
-
-int simulator_main(int argc, char **argv)
-{
-    struct simulator_settings settings;
-    struct error err;
-
-    signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of write */
-    if (!arguments_read(argc, argv, &settings, &err)) {
-        fprintf(stderr, "simulator: %s\nsimulator --help says more\n", err.message);
-        return SIMULATOR_MISUSED;
-    }
-    if (settings.help) {
-        arguments_help();
-        return SIMULATOR_DONE;
-    }
-    if (settings.version) {
-        printf("simulator %s\n", MILLRACE_VERSION);
-        return SIMULATOR_DONE;
-    }
-    return simulator_run(&settings, stdout);
-}

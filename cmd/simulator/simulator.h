@@ -20,6 +20,4 @@ enum simulator_exit { SIMULATOR_DONE, SIMULATOR_SHORT, SIMULATOR_MISUSED };
 /* The result goes to out, notes to stderr. Returns the exit code. */
 int simulator_run(const struct simulator_settings *settings, FILE *out);
 
-int simulator_main(int argc, char **argv);
-
 #endif

@@ -40,13 +40,14 @@ static void collect(struct appender *appender, const struct appender_job *job)
     }
 }
 
-/* A file that cannot be written is said once, and once that it can again. */
-static void note(bool *state, bool failed, const char *message, const struct error *err)
+/* A trouble is said once, and once that it is over. */
+static void note(bool *state, bool failed, const char *trouble, const char *relief,
+                 const struct error *err)
 {
     if (failed && !*state)
-        log_error(message, log_text("error", err->message));
+        log_error(trouble, log_text("error", err->message));
     if (!failed && *state)
-        log_info("the file can be written again");
+        log_info(relief);
     *state = failed;
 }
 
@@ -62,7 +63,8 @@ static struct error append(struct appender *appender)
         ids_take_back(options->ids, appender->added);
     else
         metrics_add(options->batches, 1);
-    note(&appender->failing, failed, "the file cannot be written", &err);
+    note(&appender->failing, failed, "the file cannot be written", "the file can be written again",
+         &err);
     return err;
 }
 
@@ -82,7 +84,8 @@ static void tidy(struct appender *appender)
     if (appender->batch.capacity > BATCH_KEPT_BYTES)
         buffer_free(&appender->batch);
     bool failed = !log_file_rotate(appender->options.file, &err);
-    note(&appender->growing, failed, "the file cannot be rotated", &err);
+    note(&appender->growing, failed, "the file cannot be rotated", "the file can be rotated again",
+         &err);
 }
 
 static void write_jobs(struct appender *appender, struct appender_job *jobs)

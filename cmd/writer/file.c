@@ -137,14 +137,17 @@ static bool mend_tail(const struct log_file *file, int fd, struct log_file_repor
         return true;
     if (file->on_line && lacks_only_its_end(file, fd, whole, size)) {
         report->completed = true;
-        if (!write_all(fd, "\n", 1) || fdatasync(fd) != 0)
-            return fail(err, "complete the last line of", file->path);
-        return true;
+        return write_all(fd, "\n", 1) || fail(err, "complete the last line of", file->path);
     }
     report->cut_bytes = size - whole;
-    if (ftruncate(fd, whole) != 0 || fdatasync(fd) != 0)
-        return fail(err, "cut the torn last line of", file->path);
-    return true;
+    return ftruncate(fd, whole) == 0 || fail(err, "cut the torn last line of", file->path);
+}
+
+/* A line that is found at the opening is answered as a duplicate, without a write, when it comes
+ * again; the writer that was killed may have left it in memory alone. */
+static bool sync_file(const struct log_file *file, int fd, struct error *err)
+{
+    return fdatasync(fd) == 0 || fail(err, "sync", file->path);
 }
 
 /* ---- opening ---- */
@@ -172,14 +175,13 @@ static bool open_current(struct log_file *file, struct log_file_report *report, 
 
     if (fd < 0)
         return fail(err, "open", file->path);
-    if (!mend_tail(file, fd, report, err) || !sync_dir(file, err)) {
+    if (!mend_tail(file, fd, report, err) || !sync_file(file, fd, err) || !sync_dir(file, err)) {
         close(fd);
         return false;
     }
     if (file->fd >= 0)
         close(file->fd);
     file->fd = fd;
-    file->torn = false;
     file->size = size_of(fd);
     return true;
 }
@@ -291,11 +293,25 @@ void log_file_close(struct log_file *file)
 
 /* ---- appending ---- */
 
+/* Back to where the last append ended that is whole. */
+static bool cut_back(struct log_file *file)
+{
+    file->torn = ftruncate(file->fd, file->whole) != 0;
+    return !file->torn;
+}
+
+static bool mend_torn(struct log_file *file, struct error *err)
+{
+    return !file->torn || cut_back(file) || fail(err, "cut off a torn write of", file->path);
+}
+
+/* What is torn goes first: it may have whole lines, of which nobody was told that they are there.
+ */
 bool log_file_reopen(struct log_file *file, struct error *err)
 {
     struct log_file_report report = {0};
 
-    return open_current(file, &report, err);
+    return mend_torn(file, err) && open_current(file, &report, err);
 }
 
 /* The name leads to the file that is open. */
@@ -307,17 +323,10 @@ static bool is_in_place(const struct log_file *file)
            named.st_ino == held.st_ino && named.st_dev == held.st_dev;
 }
 
-/* Back to where the last append ended that is whole. */
-static bool cut_back(struct log_file *file)
-{
-    file->torn = ftruncate(file->fd, file->whole) != 0;
-    return !file->torn;
-}
-
 static bool prepare(struct log_file *file, struct error *err)
 {
-    if (file->torn && !cut_back(file))
-        return fail(err, "cut off a torn write of", file->path);
+    if (!mend_torn(file, err))
+        return false;
     if (!is_in_place(file) && !log_file_reopen(file, err))
         return false;
     file->whole = size_of(file->fd); /* asked for: others may have cut it */

@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_BYTES                                                                                \
-    ((size_t)192) /* of the block behind the reply itself: a short text, a few numbers */
+#define FIRST_BYTES ((size_t)192)   /* behind the reply itself: a short text, a few numbers */
 #define BLOCK_BYTES ((size_t)65536) /* of the largest block, but for a value that is larger */
 #define ELEMENTS_MAX ((size_t)16 * 1024 * 1024)
 

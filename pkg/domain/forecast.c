@@ -1,5 +1,7 @@
 #include "domain/forecast.h"
 
+#include "domain/traffic_random.h"
+
 #include "base/macros.h"
 
 #include <time.h>
@@ -12,15 +14,6 @@
 static const char *const summaries[] = {"Freezing", "Bracing", "Chilly", "Cool",       "Mild",
                                         "Warm",     "Balmy",   "Hot",    "Sweltering", "Scorching"};
 
-/* Spreads neighbouring days over all of the range: the output step of SplitMix64. */
-static uint64_t scatter(uint64_t value)
-{
-    value += UINT64_C(0x9E3779B97F4A7C15);
-    value = (value ^ (value >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    value = (value ^ (value >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return value ^ (value >> 31);
-}
-
 static int64_t day_of(int64_t now_ms)
 {
     int64_t seconds = now_ms / 1000 - (now_ms % 1000 < 0);
@@ -31,7 +24,8 @@ static int64_t day_of(int64_t now_ms)
 static void forecast_one(int64_t day, struct forecast_day *out)
 {
     time_t seconds = (time_t)(day * DAY_S);
-    int above = (int)(scatter((uint64_t)day) % RANGE_C);
+    struct traffic_random random = {(uint64_t)day}; /* which scatters neighbouring days */
+    int above = (int)traffic_random_below(&random, RANGE_C);
     struct tm date;
 
     gmtime_r(&seconds, &date);

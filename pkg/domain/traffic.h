@@ -2,13 +2,14 @@
  * traffic: what happens in a simulated town, one event after the other, in the order of its time.
  * Pure: the seed and the beginning say everything; nothing waits.
  *
- * Parking   In each garage a car drives in after 1 s to entry_wait_s if there is room, again and
- *           again; its entry is reported with the probability TRAFFIC_ENTRY_REPORTED. After 1 s to
- *           exit_wait_s some parked car drives out, which is always reported: of the exits 20 %
- * have no entry. Readings  Each meter every TRAFFIC_METER_MS, by a load curve (load_curve.h) times
- * a factor of the meter's own, give or take 5 %. Every fourth house has panels on its roof. Logs Of
- * each service one after 0.5 to 4 s, now and then a burst of errors. Weather   Somebody asks after
- * 1 to 9 s, about one place after the other.
+ * - Parking: in each garage a car drives in after 1 s to entry_wait_s if there is room, again and
+ *   again; its entry is reported with the probability TRAFFIC_ENTRY_REPORTED. After 1 s to
+ *   exit_wait_s some parked car drives out, which is always reported: 20 % of the exits have no
+ *   entry.
+ * - Readings: each meter every TRAFFIC_METER_MS, by a load curve (load_curve.h) times a factor of
+ *   the meter's own, give or take 5 %. Every fourth house has panels on its roof.
+ * - Logs: of each service one after 0.5 to 4 s, now and then a burst of errors.
+ * - Weather: somebody asks after 1 to 9 s, about one place after the other.
  *
  * Every kind has random numbers of its own: leaving some kinds out does not change the others. Ids
  * (UUID version 8) come from the seed alone, so with another beginning the ids are the same.

@@ -20,7 +20,8 @@
  * http_request_duration_seconds{path,method}, path being the route's template.
  *
  * Ownership  The exchange is the server's. A handler may use it until it has replied (when
- * deferred: until the reply), not after. What the accessors return lives as long; replies copy.
+ * deferred: until the reply), not after. What the accessors return lives as long, and at least
+ * until the handler returns, whoever replies meanwhile; replies copy.
  * Errors     http_problem answers with application/problem+json (RFC 9457): status and title from
  *            the error's code, `code` its reason, `detail` its message, `errors` its pointer.
  * Threads    begin, receive and handle run on the server's threads, several at once for different

@@ -97,9 +97,9 @@ bool store_apply(struct store *store, const struct store_table *table, const str
 
 /*
  * Makes the daily partitions (UTC) from the day before now_ms to three days after it, and drops
- * those that end before the retention (0: keeps all). Rows outside every partition live in
- * the default one; they move into a partition when it is made and are deleted when both their time
- * and their arrival are before the retention, so that nothing is deleted as soon as it is stored.
+ * those that end before the retention (0: keeps all). Rows outside every partition live in the
+ * default one; they move into a partition when it is made and are deleted when both their time and
+ * their arrival are before the retention, so that nothing is deleted as soon as it is stored.
  * Then it has the table forget, piece by piece. Of a table that is not partitioned only that.
  *
  * One process at a time does it; for another the call succeeds at once. Inserts wait at most a
@@ -175,6 +175,7 @@ bool store_select(struct store *store, const struct store_query *query,
  *                   From and to are of the entry; newest first; open is 'true' or 'false'.
  *                   Withdrawn ones are left out.
  *   parking_garage  garage capacity?: one row, how many are in and how many fit
+ *   parking_occupancy  limit: how many are in, per garage that has any; the fullest first
  *   parking_hours   garage from? to? limit: per hour that had any, entries and exits
  *   parking_invoices  plate? garage? from? to? cursor_time? cursor_id? limit
  *                   From and to are of the exit; newest first. The last word on each session: of
@@ -198,7 +199,7 @@ bool store_select(struct store *store, const struct store_query *query,
  */
 extern const struct store_query store_logs_page, store_logs_summary, store_logs_levels,
     store_logs_services, store_logs_minutes, store_logs_top, store_readings_page,
-    store_readings_stats, store_parking_sessions, store_parking_garage, store_parking_hours,
-    store_parking_invoices, store_weather_result;
+    store_readings_stats, store_parking_sessions, store_parking_garage, store_parking_occupancy,
+    store_parking_hours, store_parking_invoices, store_weather_result;
 
 #endif

@@ -154,44 +154,60 @@ const struct store_query store_readings_stats = {
 /* ---- parking ---- */
 
 /*
- * A plate's rows lie in another index than everybody's, and one statement can be planned for one of
- * them only: so each way of asking is a branch of its own, in the order of the page, and the
- * parameters of a call open one branch and shut the others.
+ * The rows of a plate, of a garage and of everybody lie in three indexes, and one statement can be
+ * planned for one of them only: so each way of asking is a branch of its own, in the order of the
+ * page, and the parameters of a call open one branch and shut the others.
  */
 
-#define SESSIONS_OF(condition)                                                                     \
-    "(SELECT s.* FROM parking_sessions s WHERE " condition                                         \
-    " AND s.entry_time >= coalesce($4::timestamptz, '-infinity')"                                  \
-    " AND s.entry_time < coalesce($5::timestamptz, 'infinity')"                                    \
+#define SESSIONS_FROM(source, time, id, condition)                                                 \
+    "(SELECT s.* FROM " source " WHERE " condition " AND " time                                    \
+    " >= coalesce($4::timestamptz, '-infinity')"                                                   \
+    " AND " time " < coalesce($5::timestamptz, 'infinity')"                                        \
     " AND ($2::text IS NULL OR s.garage_id = $2) AND NOT s.withdrawn"                              \
     " AND ($3::text IS NULL OR (s.exit_time IS NULL) = ($3 = 'true'))"                             \
-    " AND (s.entry_time, s.session_id) < (coalesce($6::timestamptz, 'infinity'),"                  \
+    " AND (" time ", " id ") < (coalesce($6::timestamptz, 'infinity'),"                            \
     " coalesce($7::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))"                                 \
-    " ORDER BY s.entry_time DESC, s.session_id DESC LIMIT $8::int8)"
+    " ORDER BY " time " DESC, " id " DESC LIMIT $8::int8)"
 
-#define SESSIONS_BY_PLATE SESSIONS_OF("s.vehicle_plate = $1::text")
-#define SESSIONS_OPEN SESSIONS_OF("$1::text IS NULL AND $3 = 'true' AND s.exit_time IS NULL")
-#define SESSIONS_BY_TIME SESSIONS_OF("$1::text IS NULL AND $3 IS DISTINCT FROM 'true'")
+/* Each begins with an event, which has its id, time and plate. */
+#define SESSIONS_BY_PLATE                                                                          \
+    SESSIONS_FROM("parking_events e JOIN parking_sessions s ON s.session_id = e.id", "e.time",     \
+                  "e.id", "e.vehicle_plate = $1::text")
+#define SESSIONS_OF_ALL(condition)                                                                 \
+    SESSIONS_FROM("parking_sessions s", "s.entry_time", "s.session_id",                            \
+                  "$1::text IS NULL AND " condition)
+#define SESSIONS_BY_GARAGE SESSIONS_OF_ALL("s.garage_id = $2::text AND $3 IS DISTINCT FROM 'true'")
+#define SESSIONS_OPEN SESSIONS_OF_ALL("$3 = 'true' AND s.exit_time IS NULL")
+#define SESSIONS_BY_TIME SESSIONS_OF_ALL("$2::text IS NULL AND $3 IS DISTINCT FROM 'true'")
 
 const struct store_query store_parking_sessions = {
     .name = "parking_sessions",
     .sql = "SELECT s.session_id, s.garage_id, s.vehicle_plate, s.entry_time, s.exit_time,"
            " extract(epoch FROM s.exit_time - s.entry_time)::float8 AS duration_s, s.matched,"
            " s.anomalous, s.exit_time IS NULL AS open, s.revision, s.entry_time AS \"@time\","
-           " s.session_id AS \"@id\" FROM (" SESSIONS_BY_PLATE " UNION ALL " SESSIONS_OPEN
-           " UNION ALL " SESSIONS_BY_TIME ") s"
+           " s.session_id AS \"@id\" FROM (" SESSIONS_BY_PLATE " UNION ALL " SESSIONS_BY_GARAGE
+           " UNION ALL " SESSIONS_OPEN " UNION ALL " SESSIONS_BY_TIME ") s"
            " ORDER BY s.entry_time DESC, s.session_id DESC LIMIT $8::int8",
     .parameters = {STORE_TEXT, STORE_TEXT, STORE_TEXT, STORE_TIME, STORE_TIME, STORE_TIME, STORE_ID,
                    STORE_INT},
     .parameter_count = 8,
 };
 
+/* Not WHERE garage_id: the planner would go through all that a garage ever had. */
 const struct store_query store_parking_garage = {
     .name = "parking_garage",
-    .sql = "SELECT count(*) AS occupancy, $2::int8 AS capacity FROM parking_sessions s"
-           " WHERE s.garage_id = $1::text AND s.exit_time IS NULL",
+    .sql = "SELECT count(*) FILTER (WHERE s.garage_id = $1::text) AS occupancy,"
+           " $2::int8 AS capacity FROM parking_sessions s WHERE s.exit_time IS NULL",
     .parameters = {STORE_TEXT, STORE_INT},
     .parameter_count = 2,
+};
+
+const struct store_query store_parking_occupancy = {
+    .name = "parking_occupancy",
+    .sql = "SELECT s.garage_id AS name, count(*) AS count FROM parking_sessions s"
+           " WHERE s.exit_time IS NULL GROUP BY s.garage_id ORDER BY 2 DESC, 1 LIMIT $1::int8",
+    .parameters = {STORE_INT},
+    .parameter_count = 1,
 };
 
 const struct store_query store_parking_hours = {
@@ -220,14 +236,15 @@ const struct store_query store_parking_hours = {
     " ORDER BY i.exit_time DESC, i.id DESC LIMIT $7::int8)"
 
 #define INVOICES_BY_PLATE INVOICES_OF("i.vehicle_plate = $1::text")
-#define INVOICES_BY_TIME INVOICES_OF("$1::text IS NULL")
+#define INVOICES_BY_GARAGE INVOICES_OF("$1::text IS NULL AND i.garage_id = $2::text")
+#define INVOICES_BY_TIME INVOICES_OF("$1::text IS NULL AND $2::text IS NULL")
 
 const struct store_query store_parking_invoices = {
     .name = "parking_invoices",
     .sql = "SELECT i.id, i.session_id, i.revision, i.garage_id, i.vehicle_plate, i.entry_time,"
            " i.exit_time, i.duration_s, i.matched, i.anomalous, i.amount_cents, i.currency,"
            " i.exit_time AS \"@time\", i.id AS \"@id\" FROM (" INVOICES_BY_PLATE
-           " UNION ALL " INVOICES_BY_TIME ") i"
+           " UNION ALL " INVOICES_BY_GARAGE " UNION ALL " INVOICES_BY_TIME ") i"
            " ORDER BY i.exit_time DESC, i.id DESC LIMIT $7::int8",
     .parameters = {STORE_TEXT, STORE_TEXT, STORE_TIME, STORE_TIME, STORE_TIME, STORE_ID, STORE_INT},
     .parameter_count = 7,

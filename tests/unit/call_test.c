@@ -14,6 +14,7 @@
 #include "broker/broker_memory.h"
 #include "event/header.h"
 #include "messages/weather.h"
+#include "support/server.h"
 
 #include <pthread.h>
 
@@ -244,16 +245,14 @@ static const struct ingestion_settings usual = {
                  .max_attempts = 5},
 };
 
-static struct fixture *start_with(struct ingestion_settings settings, int deadline_ms)
+static struct fixture *start_on(const char *url, struct ingestion_settings settings,
+                                int deadline_ms)
 {
-    static int serial;
     struct fixture *fixture = calloc(1, sizeof(*fixture));
     struct broker_options broker = {.name = "test"};
     struct http_options http = {.service = "ingestion", .deadline_ms = deadline_ms};
-    char url[64];
     struct error err;
 
-    snprintf(url, sizeof(url), "memory://call-%d", ++serial);
     fixture->settings = settings;
     fixture->metrics = http.metrics = metrics_new();
     assert_ok(broker_open(&fixture->broker, url, &broker, &err));
@@ -264,6 +263,15 @@ static struct fixture *start_with(struct ingestion_settings settings, int deadli
     fixture->port = http_port(fixture->server);
     answerer_start(&fixture->answerer, fixture);
     return fixture;
+}
+
+static struct fixture *start_with(struct ingestion_settings settings, int deadline_ms)
+{
+    static int serial;
+    char url[64];
+
+    snprintf(url, sizeof(url), "memory://call-%d", ++serial);
+    return start_on(url, settings, deadline_ms);
 }
 
 static void stop(struct fixture *fixture)
@@ -576,6 +584,23 @@ static void a_repeat_waits_with_the_first(void **state)
     assert_true(metric(fixture, "\ningress_pending_requests ") == 0);
 }
 
+/* The reply is on its way to this process, whoever of it waits. */
+static void a_repeat_goes_on_when_the_first_gives_up(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *key = "Idempotency-Key: twice\r\n";
+    const char *hasty = "Idempotency-Key: twice\r\nPrefer: wait=1\r\n";
+    AUTO(client_close) struct client *first = send_city(fixture, hasty, CITY("Held"));
+
+    wait_for_held(fixture, 1);
+    AUTO(client_close) struct client *second = send_city(fixture, key, CITY("Held"));
+    wait_for_metric(fixture, "\ningress_pending_requests ", 2);
+    assert_int_equal(client_read(first), 504);
+    release_held(fixture);
+    assert_int_equal(client_read(second), 200);
+    assert_int_equal(requests(fixture), 1);
+}
+
 /* ---- the broker ---- */
 
 static void an_absent_broker_is_503_and_comes_back(void **state)
@@ -623,6 +648,26 @@ static void an_unknown_outcome_is_503_and_its_reply_is_dropped(void **state)
     release_held(fixture);
     wait_for_metric(fixture, "call_replies_dropped_total{call=\"weather\",reason=\"no_waiter\"} ",
                     1);
+}
+
+/* How soon clients give up says nothing of the broker: a mute one that is back in its time has
+ * never been away. */
+static void impatience_says_nothing_of_the_broker(void **state)
+{
+    AUTO(server_close) struct server *server = NULL;
+    struct error err;
+
+    (void)state;
+    assert_ok(server_start_nats(&server, &err));
+    struct fixture *fixture = start_on(server_url(server), usual, 0);
+    server_pause(server);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(ask(fixture, "Prefer: wait=0\r\n", CITY("Silent"), "not confirm"), 503);
+    assert_int_equal(ask(fixture, "Prefer: wait=1\r\n", CITY("Silent"), "not confirm"), 503);
+    assert_true(metric(fixture, "\nbroker_circuit_state ") == 1);
+    server_resume(server);
+    assert_int_equal(ask(fixture, "", CITY("Berlin"), "Berlin"), 200);
+    stop(fixture);
 }
 
 static void nobody_waits_before_replies_can_be_heard(void **state)
@@ -700,11 +745,13 @@ static void races_are_answered_once(void **state)
 {
     struct fixture *fixture = *state;
     struct client *clients[200];
-    char headers[96];
+    char headers[160];
 
     for (size_t i = 0; i < ARRAY_LEN(clients); i++) {
-        snprintf(headers, sizeof(headers), "Idempotency-Key: k%zu\r\n%s", i / 2,
-                 i % 3 ? "" : "Prefer: wait=0\r\n");
+        snprintf(headers, sizeof(headers),
+                 "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n"
+                 "Idempotency-Key: k%zu\r\n%s",
+                 i / 2, i % 3 ? "" : "Prefer: wait=0\r\n");
         clients[i] = send_city(fixture, headers, CITY("Berlin"));
     }
     for (size_t i = 0; i < ARRAY_LEN(clients); i++) {
@@ -895,9 +942,11 @@ int main(void)
         cmocka_unit_test(silence_opens_the_circuit_and_a_probe_closes_it),
         cmocka_unit_test(a_reply_ends_the_row_of_silences),
         CASE(a_repeat_waits_with_the_first),
+        CASE(a_repeat_goes_on_when_the_first_gives_up),
         CASE(an_absent_broker_is_503_and_comes_back),
         CASE(who_waits_goes_on_after_a_gap),
         CASE(an_unknown_outcome_is_503_and_its_reply_is_dropped),
+        cmocka_unit_test(impatience_says_nothing_of_the_broker),
         CASE(nobody_waits_before_replies_can_be_heard),
         CASE(a_client_that_is_gone_leaves_its_place),
         cmocka_unit_test(who_waits_at_the_end_is_told),

@@ -442,6 +442,30 @@ static void an_absent_broker_is_503_and_comes_back(void **state)
     assert_non_null(strstr(body_of(&reply), "\"status\":\"healthy\""));
 }
 
+/* What the gate refuses says nothing of the broker: the probe that is under way decides. */
+static void a_refused_pack_leaves_the_probe_alone(void **state)
+{
+    struct fixture *fixture = *state;
+    struct gate *gate = &fixture->ingestion->gate;
+    const char *ndjson = "Content-Type: application/x-ndjson\r\n", *body = READING("s") "\n";
+    AUTO(buffer_free) struct buffer reply = {0};
+    struct error err;
+
+    while (gate_passes(gate, &err))
+        gate_report(gate, ERROR_UNAVAILABLE);
+    for (int i = 0; i < 400 && !gate_passes(gate, &err); i++)
+        usleep(10000);
+    assert_int_equal(gate_state(gate), BREAKER_HALF_OPEN);
+    ask(fixture, "POST /readings", ndjson, body, strlen(body), &reply);
+    assert_int_equal(status_of(&reply), 503);
+    assert_non_null(strstr(body_of(&reply), "\"code\":\"circuit_open\""));
+    assert_int_equal(gate_state(gate), BREAKER_HALF_OPEN);
+
+    gate_report(gate, ERROR_NONE);
+    ask(fixture, "POST /readings", ndjson, body, strlen(body), &reply);
+    assert_int_equal(status_of(&reply), 201);
+}
+
 /* ---- the forerunners' pages ---- */
 
 static void the_broker_is_asked_for_healthz(void **state)
@@ -487,11 +511,17 @@ static void the_forecast_is_five_days(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(sends_what_the_query_says),       CASE(a_repeated_key_is_one_event),
-        CASE(a_corrected_line_is_not_lost),    CASE(a_repeated_bulk_without_times_is_a_duplicate),
-        CASE(lines_over_the_limit_are_cut),    CASE(lines_that_the_broker_refuses_are_told),
-        CASE(many_at_once_lose_nothing),       CASE(an_absent_broker_is_503_and_comes_back),
-        CASE(the_broker_is_asked_for_healthz), CASE(the_forecast_is_five_days),
+        CASE(sends_what_the_query_says),
+        CASE(a_repeated_key_is_one_event),
+        CASE(a_corrected_line_is_not_lost),
+        CASE(a_repeated_bulk_without_times_is_a_duplicate),
+        CASE(lines_over_the_limit_are_cut),
+        CASE(lines_that_the_broker_refuses_are_told),
+        CASE(many_at_once_lose_nothing),
+        CASE(an_absent_broker_is_503_and_comes_back),
+        CASE(a_refused_pack_leaves_the_probe_alone),
+        CASE(the_broker_is_asked_for_healthz),
+        CASE(the_forecast_is_five_days),
     };
 
     log_start("ingestion", LOG_ERROR, LOG_TEXT);

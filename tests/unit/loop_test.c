@@ -1,10 +1,11 @@
-/* The consuming thread on the memory broker. */
+/* The consuming thread, on the memory broker and on a real one. */
 #include "support/test.h"
 
 #include "loop.h"
 
 #include "base/log.h"
 #include "broker/broker_memory.h"
+#include "support/server.h"
 
 #include <poll.h>
 #include <stdatomic.h>
@@ -84,16 +85,23 @@ static void publish(const struct scene *scene, int count)
         publish_one(scene);
 }
 
-static void scene_open(struct scene *scene, enum manner manner, int64_t ack_wait_ms)
+static void declare(struct broker *broker, const struct broker_group *group)
 {
-    static const struct metrics_description circuit = {
-        .kind = METRICS_GAUGE, .name = "circuit", .help = "x"};
-    static int serial;
     struct broker_stream stream = {.name = "S",
                                    .subjects = "s.>",
                                    .max_bytes = 1 << 20,
                                    .dedup_window_ms = 60000,
                                    .replicas = 1};
+    struct error err;
+
+    assert_ok(broker_declare(broker, &stream, 1, group, 1, NULL, NULL, 5000, &err));
+}
+
+static void scene_open(struct scene *scene, enum manner manner, int64_t ack_wait_ms)
+{
+    static const struct metrics_description circuit = {
+        .kind = METRICS_GAUGE, .name = "circuit", .help = "x"};
+    static int serial;
     char url[64];
     struct error err;
 
@@ -106,7 +114,7 @@ static void scene_open(struct scene *scene, enum manner manner, int64_t ack_wait
                                          .max_attempts = 3};
     snprintf(url, sizeof(url), "memory://loop-%d", ++serial);
     assert_ok(broker_open(&scene->broker, url, &(struct broker_options){.name = "test"}, &err));
-    assert_ok(broker_declare(scene->broker, &stream, 1, &scene->group, 1, NULL, NULL, 1000, &err));
+    declare(scene->broker, &scene->group);
     publish(scene, 5);
 
     struct loop_options options = {.name = "s",
@@ -229,7 +237,7 @@ static void a_wait_is_shorter_than_a_lease(void **state)
     (void)state;
     scene_open(&scene, HOLDS, 500);
     assert_int_equal(loop_patience_ms(scene.loop), 100);
-    assert_int_equal(loop_patience_of(&(struct broker_group){.ack_wait_ms = 3600000}), 3000);
+    assert_int_equal(loop_patience_of(&(struct broker_group){.ack_wait_ms = 3600000}), 2500);
     wait_ready(&scene, false);
     for (int waited = 0; scene.waits < 30 && waited < WAIT_MS; waited += 5)
         poll(NULL, 0, 5);
@@ -255,6 +263,42 @@ static void an_absent_broker_is_told_and_waited_for(void **state)
     scene_close(&scene);
 }
 
+#define SEVERAL 6
+
+/* Its sockets stay open and mute, so that each waits for all of its time; but all at once. */
+static void several_end_together(void **state)
+{
+    AUTO(server_close) struct server *server = NULL;
+    AUTO(broker_close) struct broker *broker = NULL;
+    struct broker_group group = {
+        .stream = "S", .name = "g", .ack_wait_ms = 30000, .max_in_flight = 100, .max_attempts = 3};
+    struct loop *loops[SEVERAL];
+    struct error err;
+
+    (void)state;
+    assert_ok(server_start_nats(&server, &err));
+    assert_ok(
+        broker_open(&broker, server_url(server), &(struct broker_options){.name = "t"}, &err));
+    declare(broker, &group);
+    struct loop_options options = {.name = "s",
+                                   .broker = broker,
+                                   .group = &group,
+                                   .batch_messages = 16,
+                                   .batch_bytes = 1 << 16,
+                                   .work = work};
+    for (size_t i = 0; i < SEVERAL; i++)
+        assert_ok(loop_start(&loops[i], &options, &err));
+    server_pause(server);
+    int64_t start_ms = now_ms();
+    for (size_t i = 0; i < SEVERAL; i++)
+        loop_halt(loops[i]);
+    for (size_t i = 0; i < SEVERAL; i++)
+        loop_stop(loops[i]);
+    int64_t took_ms = now_ms() - start_ms;
+    server_resume(server);
+    assert_in_range(took_ms, 0, 4000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +307,7 @@ int main(void)
         cmocka_unit_test(a_held_batch_is_not_waited_for),
         cmocka_unit_test(a_wait_is_shorter_than_a_lease),
         cmocka_unit_test(an_absent_broker_is_told_and_waited_for),
+        cmocka_unit_test(several_end_together),
     };
 
     log_start("loop", LOG_ERROR, LOG_TEXT);

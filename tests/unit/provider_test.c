@@ -47,6 +47,7 @@ struct fixture {
     int failures;                     /* guarded by lock: 503s before the answer */
     struct http_exchange *waiting[8]; /* guarded by lock: to be answered at the end */
     size_t waiting_count;             /* guarded by lock */
+    bool ending;                      /* guarded by lock: nobody waits any more */
     _Atomic int calls;
 
     struct metrics *metrics;
@@ -65,6 +66,8 @@ static void answer(struct fixture *fixture, struct http_exchange *exchange,
     if (fixture->failures)
         now = (struct answer){503, "busy"};
     fixture->failures -= fixture->failures > 0;
+    if (!now.status && fixture->ending)
+        now = (struct answer){503, "{}"};
     if (!now.status && fixture->waiting_count < ARRAY_LEN(fixture->waiting)) {
         http_defer(exchange);
         fixture->waiting[fixture->waiting_count++] = exchange;
@@ -150,7 +153,11 @@ static void start(struct fixture *fixture)
 static void end(struct fixture *fixture)
 {
     close_provider(fixture);
-    for (size_t i = 0; i < fixture->waiting_count; i++)
+    pthread_mutex_lock(&fixture->lock);
+    fixture->ending = true; /* a request that nobody waits for may still be on its way */
+    size_t waiting = fixture->waiting_count;
+    pthread_mutex_unlock(&fixture->lock);
+    for (size_t i = 0; i < waiting; i++)
         http_reply(fixture->waiting[i], 503, HTTP_JSON, "{}", 2);
     http_stop(fixture->server);
     broker_close(fixture->broker);

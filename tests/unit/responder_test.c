@@ -533,6 +533,7 @@ static void the_forerunner_s_questions_are_answered(void **state)
                  "{\"status\":\"Healthy\",\"service\":\"ProxyService\",\"activeTerminals\":0,"
                  "\"queueDepth\":0,\"timestamp\":\"");
     expect_reply(port, "/metrics", 200, "weather_requests_total{outcome=\"ok\"} 1\n");
+    expect_reply(port, "/metrics", 200, "weather_request_duration_seconds_count 1\n");
     expect_reply(port, "/metrics", 200, "proxy_active_terminals 0\n");
     expect_reply(port, "/metrics", 200,
                  "redis_stream_queue_depth{stream=\"WEATHER_REQUESTS\",consumer=\"responder\"} ");

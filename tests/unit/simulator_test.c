@@ -2,6 +2,7 @@
 
 #include "event_form.h"
 #include "simulator.h"
+#include "simulator/delivery.h"
 
 #include "base/clock.h"
 #include "base/json.h"
@@ -49,8 +50,9 @@ struct ingestion_double {
     int refuses_logs;   /* with this status */
     const int *weather; /* statuses in turn */
     int weather_count;
-    int slow_ms;      /* every answer */
-    int interrupt_at; /* SIGINT once so many events came */
+    int slow_ms;             /* every answer */
+    const char *retry_after; /* of every 503; NULL: the second that http.h adds */
+    int interrupt_at;        /* SIGINT once so many events came */
 
     pthread_mutex_t lock;
     struct stored *events; /* guarded by lock, with what follows */
@@ -235,6 +237,13 @@ static void pass(int for_ms)
     nanosleep(&time, NULL); /* a slow server is what is tested */
 }
 
+/* Every 503 says when to come again. */
+static void ask_for_pause(const struct ingestion_double *ingestion, struct http_exchange *exchange)
+{
+    if (ingestion->retry_after)
+        http_reply_header(exchange, "Retry-After", ingestion->retry_after);
+}
+
 static void accept_event(void *context, struct http_exchange *exchange)
 {
     struct body body = {.ingestion = context,
@@ -244,6 +253,7 @@ static void accept_event(void *context, struct http_exchange *exchange)
     size_t size;
     const char *bytes = http_body(exchange, &size);
 
+    ask_for_pause(body.ingestion, exchange);
     pass(body.ingestion->slow_ms);
     ndjson_start(&reader, 65536, take, &body);
     (void)ndjson_feed(&reader, bytes, size);
@@ -282,6 +292,7 @@ static void tell_weather(void *context, struct http_exchange *exchange)
     pthread_mutex_lock(&ingestion->lock);
     int status = ingestion->weather[ingestion->weather_turn++ % ingestion->weather_count];
     pthread_mutex_unlock(&ingestion->lock);
+    ask_for_pause(ingestion, exchange);
     http_reply(exchange, status, HTTP_JSON, "{}", 2);
 }
 
@@ -301,6 +312,7 @@ static struct ingestion_double *ingestion_open(void)
         .service = "double", .deadline_ms = DEADLINE_MS, .body_max = 1048576};
     struct error err;
 
+    ingestion->retry_after = "0"; /* the client's own pauses are short */
     ingestion->events = memory_alloc(EVENTS_MAX * sizeof(*ingestion->events));
     pthread_mutex_init(&ingestion->lock, NULL);
     assert_ok(http_start(&ingestion->server, &options, routes, ingestion, &err));
@@ -464,7 +476,7 @@ static const struct trouble_row {
     bool duplicates;
 } trouble_rows[] = {
     {"one by one, every event is stored once and in its order", 1, 300, 1, true},
-    {"in bulk, every event is stored once and in its order", 50, 1500, 1, true},
+    {"in bulk, every event is stored once and in its order", 50, 800, 1, true},
     {"at a speed, too", 1, 0, 100, true},
 };
 
@@ -482,6 +494,7 @@ static void all_arrive_through_trouble(void **state)
     settings.bulk = row->bulk;
     settings.rate = row->rate;
     settings.speed = row->speed;
+    settings.duration_s = 0.6;
     settings.timeout_ms = 150;
     settings.journal = path;
     struct result result = run(&settings);
@@ -505,8 +518,7 @@ static void a_rate_is_kept(void **state)
     struct simulator_settings settings = settings_of(ingestion);
 
     (void)state;
-    settings.rate = 200;
-    settings.duration_s = 2;
+    settings.rate = 400;
     struct result result = run(&settings);
     check_promises(ingestion);
     assert_int_equal(result.code, SIMULATOR_DONE);
@@ -521,6 +533,7 @@ static void a_refusal_is_final(void **state)
     (void)state;
     ingestion->refuses_logs = 422;
     settings.systems = TRAFFIC_LOGS;
+    settings.duration_s = 0.3;
     struct result result = run(&settings);
     assert_int_equal(result.code, SIMULATOR_SHORT);
     assert_true(sum(&result, "sent") > 0);
@@ -539,7 +552,8 @@ static void nobody_listens(void **state)
     http_stop(ingestion->server);
     ingestion->server = NULL;
     settings.retries = 2;
-    settings.duration_s = 0.2;
+    settings.rate = 100;
+    settings.duration_s = 0.1;
     struct result result = run(&settings);
     assert_int_equal(result.code, SIMULATOR_SHORT);
     assert_true(sum(&result, "sent") > 0);
@@ -560,6 +574,7 @@ static void weather_is_counted_by_its_answers(void **state)
     ingestion->weather_count = ARRAY_LEN(statuses);
     settings.systems = TRAFFIC_WEATHER_CALLS;
     settings.rate = 50;
+    settings.duration_s = 0.5;
     struct result result = run(&settings);
     assert_int_equal(result.code, SIMULATOR_SHORT);
     assert_true(sum(&result, "sent") >= 5);
@@ -568,6 +583,73 @@ static void weather_is_counted_by_its_answers(void **state)
     assert_int_equal(sum(&result, "retries"), sum(&result, "503") + sum(&result, "429"));
     assert_true(sum(&result, "502") > 0 && sum(&result, "504") > 0);
     assert_true(sum(&result, "503") > 0 && sum(&result, "429") > 0);
+}
+
+/* ---- pauses ---- */
+
+struct pauses {
+    int count, most; /* most: gives up after so many */
+    int64_t least_ms, longest_ms;
+};
+
+static bool note_pause(void *context, int64_t for_ms)
+{
+    struct pauses *pauses = context;
+
+    pauses->least_ms = !pauses->count || for_ms < pauses->least_ms ? for_ms : pauses->least_ms;
+    pauses->longest_ms = for_ms > pauses->longest_ms ? for_ms : pauses->longest_ms;
+    return ++pauses->count < pauses->most;
+}
+
+/* One call for the weather that is answered with 503 until it gives up. */
+static struct pauses pauses_of(struct ingestion_double *ingestion, uint64_t totals[TALLY_OUTCOMES])
+{
+    static const int busy[] = {503};
+    AUTO(tally_free) struct tally *tally = tally_new();
+    struct pauses pauses = {.most = 3};
+    struct traffic_event event = {.kind = TRAFFIC_WEATHER,
+                                  .id = id_derive("test", "pause", 5),
+                                  .weather = {"Oslo", "Norway"}};
+    const struct delivery_options options = {.url = ingestion->url,
+                                             .bulk = 1,
+                                             .retries = 10,
+                                             .timeout_ms = 5000,
+                                             .tally = tally,
+                                             .pause = note_pause,
+                                             .context = &pauses};
+    AUTO(delivery_free) struct delivery *delivery = delivery_new(&options);
+
+    ingestion->weather = busy;
+    ingestion->weather_count = 1;
+    delivery_run(delivery, &event, 1);
+    tally_totals(tally, totals);
+    return pauses;
+}
+
+static const struct pause_row {
+    const char *name, *retry_after;
+    int64_t least_ms, longest_ms;
+} pause_rows[] = {
+    {"a server that asks for nothing gets the client's own pauses", "0", 50, 400},
+    {"a second is what a server asks for that does not say", NULL, 1000, 1000},
+    {"a pause is as long as the server asks for", "3", 3000, 3000},
+    {"but not without end", "3600", 5000, 5000},
+    {"a date is not understood", "Fri, 31 Dec 1999 23:59:59 GMT", 50, 400},
+};
+
+static void a_pause_is_as_the_server_asks(void **state)
+{
+    const struct pause_row *row = *state;
+    AUTO(ingestion_close) struct ingestion_double *ingestion = ingestion_open();
+    uint64_t totals[TALLY_OUTCOMES];
+
+    ingestion->retry_after = row->retry_after;
+    struct pauses pauses = pauses_of(ingestion, totals);
+    assert_int_equal(pauses.count, 3);
+    assert_in_range(pauses.least_ms, row->least_ms, row->longest_ms);
+    assert_in_range(pauses.longest_ms, row->least_ms, row->longest_ms);
+    assert_int_equal(totals[TALLY_FAILED], 1);
+    assert_int_equal(ingestion->weather_turn, 3); /* it gave up in the third pause */
 }
 
 static int64_t time_of(const struct result *result, const char *name)
@@ -625,11 +707,11 @@ static void the_same_seed_and_start_send_the_same(void **state)
 
     (void)state;
     settings.start_ms = clock_wall_ms(clock_system()) - 86400000;
-    settings.duration_s = 0.7;
+    settings.duration_s = 0.4;
     assert_int_equal(run(&settings).code, SIMULATOR_DONE);
     settings.url = two->url;
     settings.workers = 3;
-    settings.duration_s = 1;
+    settings.duration_s = 0.6;
     assert_int_equal(run(&settings).code, SIMULATOR_DONE);
     assert_true(one->count > 20 && two->count > 20);
     struct ingestion_double *fewer = one->count < two->count ? one : two;
@@ -686,6 +768,7 @@ int main(void)
     sigemptyset(&interrupt);
     sigaddset(&interrupt, SIGINT);
     pthread_sigmask(SIG_BLOCK, &interrupt, NULL); /* before the servers' threads start */
-    int failed = RUN_ROWS(trouble_rows, all_arrive_through_trouble);
+    int failed = RUN_ROWS(trouble_rows, all_arrive_through_trouble) +
+                 RUN_ROWS(pause_rows, a_pause_is_as_the_server_asks);
     return failed + cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -528,28 +528,35 @@ static const struct plan_row {
     const struct store_query *query;
     const char *arguments;
     bool one_partition;
+    bool sorts; /* what its index finds, which is little */
 } plan_rows[] = {
     {"the newest logs come from the index", &store_logs_page,
-     "NULL, NULL, NULL, NULL, NULL, NULL, NULL, 10", false},
+     "NULL, NULL, NULL, NULL, NULL, NULL, NULL, 10", false, false},
     {"logs of a day touch one partition", &store_logs_page,
-     "'2026-11-21 00:00Z', '2026-11-22 00:00Z', NULL, NULL, NULL, NULL, NULL, 10", true},
+     "'2026-11-21 00:00Z', '2026-11-22 00:00Z', NULL, NULL, NULL, NULL, NULL, 10", true, false},
     {"a cursor prunes too", &store_logs_page,
-     "'2026-11-21 00:00Z', NULL, NULL, NULL, NULL, '2026-11-21 12:00Z', 500, 10", true},
+     "'2026-11-21 00:00Z', NULL, NULL, NULL, NULL, '2026-11-21 12:00Z', 500, 10", true, false},
     {"the newest readings of a site come from the index", &store_readings_page,
-     "'site-1', NULL, NULL, NULL, NULL, NULL, 10", false},
+     "'site-1', NULL, NULL, NULL, NULL, NULL, 10", false, false},
     {"readings of a day touch one partition", &store_readings_page,
-     "'site-1', '2026-11-21 00:00Z', '2026-11-22 00:00Z', NULL, NULL, NULL, 10", true},
+     "'site-1', '2026-11-21 00:00Z', '2026-11-22 00:00Z', NULL, NULL, NULL, 10", true, false},
     {"the newest sessions come from the index", &store_parking_sessions,
-     "NULL, NULL, NULL, NULL, NULL, NULL, NULL, 10", false},
-    {"sessions of a plate do", &store_parking_sessions,
-     "'P7', NULL, NULL, NULL, NULL, NULL, NULL, 10", false},
+     "NULL, NULL, NULL, NULL, NULL, NULL, NULL, 10", false, false},
+    {"sessions of a plate do, and are sorted", &store_parking_sessions,
+     "'P7', NULL, NULL, NULL, NULL, NULL, NULL, 10", false, true},
+    {"sessions of a garage do", &store_parking_sessions,
+     "NULL, 'g', NULL, NULL, NULL, NULL, NULL, 10", false, false},
+    {"open sessions do", &store_parking_sessions, "NULL, NULL, 'true', NULL, NULL, NULL, NULL, 10",
+     false, false},
     {"the newest invoices do", &store_parking_invoices, "NULL, NULL, NULL, NULL, NULL, NULL, 10",
-     false},
+     false, false},
     {"invoices of a plate do", &store_parking_invoices, "'P7', NULL, NULL, NULL, NULL, NULL, 10",
-     false},
-    {"who is in a garage does", &store_parking_garage, "'g', NULL", false},
+     false, false},
+    {"invoices of a garage do", &store_parking_invoices, "NULL, 'g', NULL, NULL, NULL, NULL, 10",
+     false, false},
+    {"who is in a garage does", &store_parking_garage, "'g', NULL", false, false},
     {"a weather result does", &store_weather_result, "'00000000-0000-0000-0000-000000000001'",
-     false},
+     false, false},
 };
 
 static void fill_tables(const struct fixture *fixture)
@@ -573,6 +580,9 @@ static void fill_tables(const struct fixture *fixture)
                 " SELECT timestamptz '2026-11-24Z' - n * interval '20s', '2026-11-25Z',"
                 " gen_random_uuid(), 1, true, false, false, 'g', 'P' || n % 999"
                 " FROM generate_series(1, 20000) n;"
+                "INSERT INTO parking_events (time, id, is_exit, garage_id, vehicle_plate)"
+                " SELECT entry_time, session_id, false, garage_id, vehicle_plate"
+                " FROM parking_sessions;"
                 "INSERT INTO parking_summaries (exit_time, entry_time, duration_s, amount_cents,"
                 " id, session_id, revision, matched, anomalous, withdrawn, garage_id,"
                 " vehicle_plate, currency) SELECT entry_time, entry_time, 0, 0, session_id,"
@@ -593,8 +603,10 @@ static void pages_use_indexes_and_prune(void **state)
         AUTO(buffer_free) struct buffer plan = {0};
         print_message("%s\n", plan_rows[i].name);
         explain(fixture, plan_rows[i].query, plan_rows[i].arguments, &plan);
+        bool sorts =
+            count_of(plan.data, "Sort Method") != count_of(plan.data, "Sort (actual rows=0");
         if (strstr(plan.data, "Seq Scan") || strstr(plan.data, "Bitmap") ||
-            count_of(plan.data, "Sort Method") != count_of(plan.data, "Sort (actual rows=0"))
+            sorts != plan_rows[i].sorts)
             fail_msg("%s", plan.data);
         if (plan_rows[i].one_partition && count_of(plan.data, "Index Scan") != 1)
             fail_msg("%s", plan.data);
