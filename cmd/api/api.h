@@ -7,15 +7,17 @@
  * GET /sites/{id}/readings {"site_id","readings":[…],"next"}: a page of readings, newest first
  * GET /sites/{id}/stats  {"site_id","from","to","bucket","buckets":[…]}: power in watts and energy
  *                        per hour or day, in UTC
- * GET /parking/sessions  {"sessions":[…],"next"}: stays, newest entry first; those that turned out
- * to be none are left out GET /parking/garages/{id}
- * {"garage_id","from","to","occupancy","capacity","hours":[…]}: who is in now, and entries and
- * exits per hour (UTC; empty ones are left out) GET /parking/invoices  {"invoices":[…],"next"}:
- * what each stay costs, by the last word on it GET /WeatherForecast/requests/{id} what became of a
- * request; 404 request_not_found until it is known GET /consumers         what each consumer has
- * not settled; /consumers/{name}/lag: one of them GET /dead-letters      what could not be done;
- * POST /dead-letters/replay and DELETE /dead-letters do it again, or remove it for good
- * (dead_letters.h) GET /health            the broker and the store
+ * GET /parking/sessions  {"sessions":[…],"next"}: a page of stays, newest entry first, without
+ *                        those that turned out to be none
+ * GET /parking/garages/{id} {"garage_id","from","to","occupancy","capacity","hours":[…]}: who is
+ *                        in now, and entries and exits per hour that had any, in UTC
+ * GET /parking/invoices  {"invoices":[…],"next"}: what each stay costs, by the last word on it
+ * GET /WeatherForecast/requests/{id} what became of a request; 404 request_not_found until it is
+ *                        known
+ * GET /consumers         what each consumer has not settled; /consumers/{name}/lag: one of them
+ * GET /dead-letters      what could not be done; POST /dead-letters/replay and DELETE
+ *                        /dead-letters do it again, or remove it for good (dead_letters.h)
+ * GET /health            the broker and the store
  *
  * energy_kwh is the area under the power of each device, drawn as straight lines between readings
  * that are next to each other, summed over the devices: two readings of 1000 W an hour apart are

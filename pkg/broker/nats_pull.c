@@ -429,8 +429,10 @@ static bool stop_arrivals(struct nats_consumer *consumer, int64_t until_ms, stru
     bool connected = nats_connection_wait(&consumer->broker->pull, until_ms);
     int64_t left_ms = until_ms - nats_now_ms();
 
-    if (left_ms <= 0 || !connected)
+    if (!connected)
         return error_set(err, ERROR_UNAVAILABLE, "not connected");
+    if (left_ms <= 0)
+        return error_set(err, ERROR_TIMEOUT, "no time is left to stop reading");
     natsStatus status = nats_connection_finish(consumer->arrivals, left_ms);
     return status == NATS_OK || status == NATS_INVALID_SUBSCRIPTION ||
            nats_failed(status, "stop reading", err);

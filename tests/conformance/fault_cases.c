@@ -45,6 +45,16 @@ static void killed_broker_loses_nothing(struct stage *stage)
     broker_close_consumer(load.consumer);
 }
 
+static void drain_and_go_on(struct load *load)
+{
+    struct error err;
+
+    load_stop_fetching(load);
+    assert_ok(broker_drain_consumer(load->consumer, CALL_MS, &err));
+    broker_close_consumer(load->consumer);
+    load_start_fetching(load);
+}
+
 /*
  * What a drain leaves behind would be seen too late, or never: nobody waits as long as a lease. The
  * count of what is in flight would say less, a NATS server's has in it what was given back, too,
@@ -60,10 +70,7 @@ static void drains_under_load(struct stage *stage)
     load_start(&load, stage);
     for (int round = 1; round <= DRAINS; round++) {
         load_await(&load, round * MESSAGES / (DRAINS + 1), WAIT_MS);
-        load_stop_fetching(&load);
-        assert_ok(broker_drain_consumer(load.consumer, CALL_MS, &err));
-        broker_close_consumer(load.consumer);
-        load_start_fetching(&load);
+        drain_and_go_on(&load);
     }
     load_finish(&load);
     for (int i = 1; i <= MESSAGES; i++)

@@ -31,6 +31,8 @@ CREATE TABLE parking_events (
 CREATE INDEX parking_events_plate ON parking_events (vehicle_plate, time, is_exit, id);
 CREATE INDEX parking_events_garage ON parking_events (garage_id, time);
 
+-- A session has the id, time and plate of the event that begins it: those of one plate are found by
+-- its events, which are few, and need no index of their own that every change would pay for.
 -- exit_time is NULL while it is open; revision counts what it was since it was closed, from 1.
 CREATE TABLE parking_sessions (
     entry_time timestamptz(3) NOT NULL,
@@ -47,10 +49,11 @@ CREATE TABLE parking_sessions (
 
 CREATE UNIQUE INDEX parking_sessions_open ON parking_sessions (vehicle_plate)
     WHERE exit_time IS NULL;
-CREATE INDEX parking_sessions_garage ON parking_sessions (garage_id) WHERE exit_time IS NULL;
-CREATE INDEX parking_sessions_ended ON parking_sessions (exit_time);
+CREATE INDEX parking_sessions_present ON parking_sessions (entry_time, session_id)
+    INCLUDE (garage_id) WHERE exit_time IS NULL;
+CREATE INDEX parking_sessions_ended ON parking_sessions (exit_time) WHERE exit_time IS NOT NULL;
 CREATE INDEX parking_sessions_time ON parking_sessions (entry_time, session_id);
-CREATE INDEX parking_sessions_plate ON parking_sessions (vehicle_plate, entry_time, session_id);
+CREATE INDEX parking_sessions_garage ON parking_sessions (garage_id, entry_time, session_id);
 
 -- The key begins with the time: nobody looks for the id alone, and so it is the order of pages too.
 CREATE TABLE parking_summaries (
@@ -74,6 +77,7 @@ CREATE TABLE parking_summaries (
 ) PARTITION BY RANGE (exit_time);
 
 CREATE INDEX parking_summaries_plate ON parking_summaries (vehicle_plate, exit_time, id);
+CREATE INDEX parking_summaries_garage ON parking_summaries (garage_id, exit_time, id);
 
 CREATE TABLE parking_summaries_default PARTITION OF parking_summaries DEFAULT;
 
@@ -112,17 +116,14 @@ LANGUAGE sql AS $$
     SELECT count(*) FROM gone
 $$;
 
-CREATE FUNCTION parking_time(t timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT to_char(t AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
-$$;
-
 -- Stores the events of these ids that are new, and returns their number, then the summary of every
 -- closed session that is one event's or its neighbours', whether it changed now or before: what
 -- died before it was told is told when its event comes again, or when the event comes that stands
 -- between them by then.
 --
 -- One at a time, until the transaction ends. Each statement of a function sees what was committed
--- before it began, so those after the lock see what its former holder left.
+-- before it began, so those after the lock see what its former holder left; and nobody else changes
+-- rows meanwhile, so they may be looked up once and be found again by their place (ctid).
 --
 -- Every row is found by its index, whatever the statistics say: plans live as long as a connection,
 -- and those made for empty tables would outlive them.
@@ -130,14 +131,27 @@ CREATE FUNCTION parking_apply(exits boolean, times timestamptz[], ids uuid[], ga
                               plates text[], stream_ids text[], traceparents text[])
 RETURNS TABLE (inserted bigint, key text, event json) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    batch parking_events[];
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('millrace'), hashtext('parking'));
 
-    INSERT INTO parking_events (time, id, garage_id, vehicle_plate, stream_id, traceparent, is_exit)
-    SELECT n.*, exits FROM unnest(times, ids, garages, plates, stream_ids, traceparents) n
-    ON CONFLICT DO NOTHING;
-    GET DIAGNOSTICS inserted = ROW_COUNT;
+    WITH new AS (
+        INSERT INTO parking_events
+            (time, id, garage_id, vehicle_plate, stream_id, traceparent, is_exit)
+        SELECT DISTINCT ON (n.id) n.*, exits
+        FROM unnest(times, ids, garages, plates, stream_ids, traceparents)
+            n (time, id, garage_id, vehicle_plate, stream_id, traceparent)
+        WHERE NOT EXISTS (SELECT FROM parking_events e WHERE e.id = n.id)
+        RETURNING parking_events
+    )
+    SELECT count(*), array_agg(parking_events) FROM new INTO inserted, batch;
     RETURN NEXT;
+
+    -- of those that were there before, what is stored counts, and not what came with them now
+    IF inserted < cardinality(ids) THEN
+        batch := ARRAY(SELECT e FROM parking_events e WHERE e.id = ANY (ids));
+    END IF;
 
     RETURN QUERY
     WITH touched AS (
@@ -146,8 +160,7 @@ BEGIN
             before.is_exit AS previous_is_exit, before.garage_id AS previous_garage,
             after.id AS next_id, after.time AS next_time,
             after.is_exit AS next_is_exit, after.garage_id AS next_garage
-        FROM (SELECT DISTINCT unnest(ids) AS id) batch
-        JOIN parking_events e USING (id)
+        FROM unnest(batch) e
         LEFT JOIN LATERAL (
             SELECT b.id, b.time, b.is_exit, b.garage_id FROM parking_events b
             WHERE b.vehicle_plate = e.vehicle_plate
@@ -161,25 +174,29 @@ BEGIN
     ),
     -- Each with what decides about it: what comes after an entry, what comes before an exit. Three
     -- sessions may change with an event, and each of them once however many of its events came.
+    concerned AS (
+        SELECT t.id AS session_id, t.garage_id, t.vehicle_plate, t.time AS entry_time, t.is_exit,
+            CASE WHEN t.is_exit THEN t.previous_time ELSE t.next_time END AS decider_time,
+            CASE WHEN t.is_exit THEN t.previous_is_exit ELSE t.next_is_exit END AS decider_is_exit
+        FROM touched t
+        UNION ALL
+        SELECT t.previous_id, t.previous_garage, t.vehicle_plate, t.previous_time, false,
+            t.time, t.is_exit
+        FROM touched t WHERE NOT t.previous_is_exit
+        UNION ALL
+        SELECT t.next_id, t.next_garage, t.vehicle_plate, t.next_time, true, t.time, t.is_exit
+        FROM touched t WHERE t.next_is_exit
+    ),
     derived AS (
-        SELECT DISTINCT ON (d.session_id) d.session_id, d.garage_id, t.vehicle_plate, d.entry_time,
+        SELECT DISTINCT ON (d.session_id) d.session_id, d.garage_id, d.vehicle_plate, d.entry_time,
             CASE WHEN d.is_exit THEN d.entry_time ELSE d.decider_time END AS exit_time,
             NOT d.is_exit AND d.decider_is_exit IS TRUE AS matched,
             NOT d.is_exit AND d.decider_is_exit IS FALSE AS anomalous,
             d.is_exit AND d.decider_is_exit IS FALSE AS withdrawn
-        FROM touched t CROSS JOIN LATERAL (VALUES
-            (t.id, t.garage_id, t.time, t.is_exit,
-             CASE WHEN t.is_exit THEN t.previous_time ELSE t.next_time END,
-             CASE WHEN t.is_exit THEN t.previous_is_exit ELSE t.next_is_exit END),
-            (CASE WHEN NOT t.previous_is_exit THEN t.previous_id END, t.previous_garage,
-             t.previous_time, false, t.time, t.is_exit),
-            (CASE WHEN t.next_is_exit THEN t.next_id END, t.next_garage,
-             t.next_time, true, t.time, t.is_exit)
-        ) d (session_id, garage_id, entry_time, is_exit, decider_time, decider_is_exit)
-        WHERE d.session_id IS NOT NULL
+        FROM concerned d
     ),
     current AS MATERIALIZED (
-        SELECT d.*, s.revision AS known,
+        SELECT d.*, s.ctid AS place, s.revision AS known,
             CASE WHEN s.session_id IS NULL THEN (d.exit_time IS NOT NULL)::int
                 WHEN (d.exit_time, d.matched, d.anomalous, d.withdrawn)
                     IS DISTINCT FROM (s.exit_time, s.matched, s.anomalous, s.withdrawn)
@@ -187,20 +204,24 @@ BEGIN
         FROM derived d LEFT JOIN parking_sessions s USING (session_id)
         WHERE s.session_id IS NOT NULL OR NOT d.withdrawn
     ),
-    -- what is closed goes first: it makes room for the plate's next open session
-    kept AS (
-        INSERT INTO parking_sessions AS s (session_id, revision, entry_time, exit_time, matched,
+    changed AS (
+        UPDATE parking_sessions s SET revision = c.revision, exit_time = c.exit_time,
+            matched = c.matched, anomalous = c.anomalous, withdrawn = c.withdrawn,
+            stored_at = now()
+        FROM current c WHERE s.ctid = c.place AND c.revision <> c.known
+        RETURNING 1
+    ),
+    -- after those that closed, which make room for the plate's next open one
+    opened AS (
+        INSERT INTO parking_sessions (session_id, revision, entry_time, exit_time, matched,
             anomalous, withdrawn, garage_id, vehicle_plate)
         SELECT c.session_id, c.revision, c.entry_time, c.exit_time, c.matched, c.anomalous,
             c.withdrawn, c.garage_id, c.vehicle_plate
-        FROM current c WHERE c.known IS DISTINCT FROM c.revision ORDER BY c.exit_time IS NULL
-        ON CONFLICT (session_id) DO UPDATE SET revision = excluded.revision,
-            exit_time = excluded.exit_time, matched = excluded.matched,
-            anomalous = excluded.anomalous, withdrawn = excluded.withdrawn, stored_at = now()
+        FROM (SELECT count(*) FROM changed) first, current c WHERE c.known IS NULL
     )
     SELECT NULL::bigint, c.session_id || '.' || c.revision,
-        json_build_object('exit_time', parking_time(c.exit_time),
-            'entry_time', parking_time(c.entry_time), 'session_id', c.session_id,
+        json_build_object('exit_time', c.exit_time,
+            'entry_time', c.entry_time, 'session_id', c.session_id,
             'revision', c.revision, 'garage_id', c.garage_id, 'vehicle_plate', c.vehicle_plate,
             'duration_s', extract(epoch FROM c.exit_time - c.entry_time)::float8,
             'matched', c.matched, 'anomalous', c.anomalous, 'withdrawn', c.withdrawn)
