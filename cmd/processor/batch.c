@@ -12,7 +12,7 @@
 /* What batch_decode is looking at. */
 struct reader {
     struct batch *batch;
-    struct batch_rows *rows; /* of the delivery's topic */
+    const struct batch_source *source; /* of the delivery */
     const struct broker_delivery *delivery;
     struct dead_origin origin; /* of the delivery: what a replay repeats keeps its name */
     size_t index;              /* of the delivery */
@@ -20,29 +20,24 @@ struct reader {
     const char *traceparent; /* NULL: none */
 };
 
-void batch_start(struct batch *batch, const struct topic *const *kinds, size_t count)
+void batch_start(struct batch *batch, const struct batch_source *sources, size_t count)
 {
-    *batch = (struct batch){.arena = arena_new(ARENA_BYTES), .topic_count = count};
-    for (size_t i = 0; i < count; i++)
-        batch->topics[i].topic = kinds[i];
+    *batch = (struct batch){.arena = arena_new(ARENA_BYTES), .source_count = count};
+    memcpy(batch->sources, sources, count * sizeof(*sources));
 }
 
 void batch_stop(struct batch *batch)
 {
     arena_free(batch->arena);
-    for (size_t i = 0; i < batch->topic_count; i++) {
-        free(batch->topics[i].rows);
-        free(batch->topics[i].origins);
-    }
+    free(batch->rows);
+    free(batch->origins);
     free(batch->parts);
 }
 
 void batch_reset(struct batch *batch)
 {
     arena_reset(batch->arena);
-    for (size_t i = 0; i < batch->topic_count; i++)
-        batch->topics[i].count = batch->topics[i].refused = 0;
-    batch->part_count = 0;
+    batch->row_count = batch->refused = batch->part_count = 0;
 }
 
 static size_t grown(size_t capacity)
@@ -50,15 +45,16 @@ static size_t grown(size_t capacity)
     return capacity ? capacity * 2 : 256;
 }
 
-static void add_row(struct batch_rows *rows, struct store_row row, struct batch_origin origin)
+static void add_row(struct batch *batch, struct store_row row, struct batch_origin origin)
 {
-    if (rows->count == rows->capacity) {
-        rows->capacity = grown(rows->capacity);
-        rows->rows = memory_resize(rows->rows, rows->capacity * sizeof(*rows->rows));
-        rows->origins = memory_resize(rows->origins, rows->capacity * sizeof(*rows->origins));
+    if (batch->row_count == batch->row_capacity) {
+        batch->row_capacity = grown(batch->row_capacity);
+        batch->rows = memory_resize(batch->rows, batch->row_capacity * sizeof(*batch->rows));
+        batch->origins =
+            memory_resize(batch->origins, batch->row_capacity * sizeof(*batch->origins));
     }
-    rows->rows[rows->count] = row;
-    rows->origins[rows->count++] = origin;
+    batch->rows[batch->row_count] = row;
+    batch->origins[batch->row_count++] = origin;
 }
 
 static void add_part(struct batch *batch, const struct batch_origin *origin,
@@ -78,11 +74,11 @@ static void add_part(struct batch *batch, const struct batch_origin *origin,
     };
 }
 
-void batch_refuse(struct batch *batch, struct batch_rows *rows, size_t row, const struct error *why)
+void batch_refuse(struct batch *batch, size_t row, const struct error *why)
 {
-    rows->origins[row].refused = true;
-    rows->refused++;
-    add_part(batch, &rows->origins[row], why);
+    batch->origins[row].refused = true;
+    batch->refused++;
+    add_part(batch, &batch->origins[row], why);
 }
 
 /* "17" for a message of its own, "17.3" for the third line of a packed one. */
@@ -114,18 +110,20 @@ static const struct id unnamed = {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xf
 /* A derived id costs as much as all the rest of an event, so it is made only when it is needed. */
 static void name_event(const struct reader *reader, void *event, const char *place)
 {
+    const struct topic *topic = reader->source->topic;
     const char *message_id = reader->origin.id;
     struct id id;
 
-    if (memcmp(topic_id(reader->rows->topic, event), &unnamed, sizeof(unnamed)) != 0)
+    if (memcmp(topic_id(topic, event), &unnamed, sizeof(unnamed)) != 0)
         return;
     if (reader->packed || !id_parse(message_id, strlen(message_id), &id))
-        id = id_derive(reader->rows->topic->stream, place, strlen(place));
-    topic_set_id(reader->rows->topic, event, id);
+        id = id_derive(topic->stream, place, strlen(place));
+    topic_set_id(topic, event, id);
 }
 
 static void read_event(const struct reader *reader, unsigned number, const char *data, size_t size)
 {
+    const struct topic *topic = reader->source->topic;
     struct batch *batch = reader->batch;
     const char *place = stream_id(reader, number);
     struct topic_defaults defaults = {
@@ -135,19 +133,21 @@ static void read_event(const struct reader *reader, unsigned number, const char 
         .arena = batch->arena,
     };
     struct batch_origin origin = {
-        .delivery = reader->index, .number = number, .data = data, .size = size};
-    void *event = arena_alloc(batch->arena, reader->rows->topic->size);
+        .delivery = reader->index, .number = number, .topic = topic, .data = data, .size = size};
+    void *event = arena_alloc(batch->arena, topic->size);
     struct error err;
 
-    if (!topic_accept(reader->rows->topic, &defaults, data, size, event, &err)) {
+    if (!topic_accept(topic, &defaults, data, size, event, &err)) {
         add_part(batch, &origin, &err);
         return;
     }
     name_event(reader, event, place);
-    add_row(
-        reader->rows,
-        (struct store_row){.event = event, .stream_id = place, .traceparent = reader->traceparent},
-        origin);
+    add_row(batch,
+            (struct store_row){.table = batch->source_count > 1 ? reader->source->table : NULL,
+                               .event = event,
+                               .stream_id = place,
+                               .traceparent = reader->traceparent},
+            origin);
 }
 
 /* A last line without an end is the splitter's copy; every other lies in the delivery. */
@@ -200,13 +200,13 @@ static void read_lines(struct reader *reader)
     ndjson_finish(&lines);
 }
 
-static struct batch_rows *rows_of(struct batch *batch, const char *subject)
+static const struct batch_source *source_of(const struct batch *batch, const char *subject)
 {
-    const struct topic *topic = topic_of_subject(batch->topics[0].topic->stream, subject);
+    const struct topic *topic = topic_of_subject(batch->sources[0].topic->stream, subject);
 
-    for (size_t i = 0; i < batch->topic_count; i++)
-        if (batch->topics[i].topic == topic)
-            return &batch->topics[i];
+    for (size_t i = 0; i < batch->source_count; i++)
+        if (batch->sources[i].topic == topic)
+            return &batch->sources[i];
     return NULL;
 }
 
@@ -215,10 +215,10 @@ static void read_delivery(struct reader *reader)
     const struct broker_delivery *delivery = reader->delivery;
     struct error why;
 
-    reader->rows = rows_of(reader->batch, delivery->subject);
-    if (!reader->rows) {
+    reader->source = source_of(reader->batch, delivery->subject);
+    if (!reader->source) {
         error_input(&why, "unknown_subject", "", "no topic of '%s' has the subject '%s'",
-                    reader->batch->topics[0].topic->stream, delivery->subject);
+                    reader->batch->sources[0].topic->stream, delivery->subject);
         refuse_message(reader, &why);
     } else if (reader->packed) {
         read_lines(reader);

@@ -30,29 +30,30 @@ struct batch_origin {
     size_t delivery;
     unsigned number; /* of the line, from 1 */
     bool refused;    /* it became a dead part */
+    const struct topic *topic;
     const char *data;
     size_t size;
 };
 
-/* The rows of one topic. */
-struct batch_rows {
+struct batch_source {
     const struct topic *topic;
-    struct store_row *rows;
-    struct batch_origin *origins; /* of the rows, at the same index */
-    size_t count, capacity;
-    size_t refused; /* of the rows */
+    const struct store_table *table;
 };
 
 struct batch {
     struct arena *arena;
-    struct batch_rows topics[BATCH_TOPICS_MAX];
-    size_t topic_count;
+    struct batch_source sources[BATCH_TOPICS_MAX];
+    size_t source_count;
+    struct store_row *rows;
+    struct batch_origin *origins; /* of the rows, at the same index */
+    size_t row_count, row_capacity;
+    size_t refused; /* of the rows */
     struct dead_part *parts;
     size_t part_count, part_capacity;
 };
 
 /* Of topics of one stream, at least one. */
-void batch_start(struct batch *batch, const struct topic *const *kinds, size_t count);
+void batch_start(struct batch *batch, const struct batch_source *sources, size_t count);
 void batch_stop(struct batch *batch);
 
 /* Forgets everything, keeps the memory. */
@@ -65,7 +66,6 @@ void batch_reset(struct batch *batch);
 void batch_decode(struct batch *batch, const struct broker_batch *deliveries);
 
 /* Makes a dead part of a row. The message of why is copied. */
-void batch_refuse(struct batch *batch, struct batch_rows *rows, size_t row,
-                  const struct error *why);
+void batch_refuse(struct batch *batch, size_t row, const struct error *why);
 
 #endif

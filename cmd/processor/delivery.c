@@ -177,7 +177,6 @@ static const struct json_field verdict_fields[] = {
 struct post {
     struct delivery *delivery;
     struct batch *batch;
-    struct batch_rows *rows;
     size_t first, count; /* of delivery->rows */
     enum outcome outcome;
     struct error *err; /* why it is AWAY */
@@ -189,11 +188,11 @@ static void refuse(const struct post *post, size_t line, const char *code, const
     size_t row = post->delivery->rows[post->first + line];
     struct error why;
 
-    if (post->rows->origins[row].refused)
+    if (post->batch->origins[row].refused)
         return;
     error_input(&why, "delivery_refused", "", "the %s refused it: %s%s%s",
                 post->delivery->kind->name, code, *detail ? ": " : "", detail);
-    batch_refuse(post->batch, post->rows, row, &why);
+    batch_refuse(post->batch, row, &why);
     metrics_add(post->delivery->refused, 1);
 }
 
@@ -266,14 +265,16 @@ static void write_lines(const struct post *post)
     buffer_clear(&delivery->body);
     buffer_clear(&delivery->ids);
     for (size_t i = 0; i < post->count; i++) {
-        const void *event = post->rows->rows[delivery->rows[post->first + i]].event;
+        size_t row = delivery->rows[post->first + i];
+        const void *event = post->batch->rows[row].event;
 
         writer.comma = false;
         json_open(&writer, NULL, '{');
         delivery->kind->write(event, &writer);
         json_close(&writer, '}');
         buffer_append(&delivery->body, "\n", 1);
-        buffer_append(&delivery->ids, topic_id(post->rows->topic, event), sizeof(struct id));
+        buffer_append(&delivery->ids, topic_id(post->batch->origins[row].topic, event),
+                      sizeof(struct id));
     }
 }
 
@@ -345,44 +346,34 @@ static bool deliver(const struct post *whole, struct loop *loop)
 }
 
 /* Those that the store did not refuse. */
-static void choose_rows(struct delivery *delivery, const struct batch_rows *rows)
+static void choose_rows(struct delivery *delivery, const struct batch *batch)
 {
-    if (rows->count > delivery->capacity) {
-        delivery->capacity = rows->count;
-        delivery->rows = memory_resize(delivery->rows, rows->count * sizeof(*delivery->rows));
+    if (batch->row_count > delivery->capacity) {
+        delivery->capacity = batch->row_count;
+        delivery->rows = memory_resize(delivery->rows, batch->row_count * sizeof(*delivery->rows));
     }
     delivery->count = 0;
-    for (size_t i = 0; i < rows->count; i++)
-        if (!rows->origins[i].refused)
+    for (size_t i = 0; i < batch->row_count; i++)
+        if (!batch->origins[i].refused)
             delivery->rows[delivery->count++] = i;
 }
 
-static bool send_rows(struct delivery *delivery, struct batch *batch, struct batch_rows *rows,
-                      struct loop *loop)
+bool delivery_send(struct delivery *delivery, struct batch *batch, struct loop *loop)
 {
     struct error err;
 
     error_set(&err, ERROR_UNAVAILABLE, "%s was away a moment ago", delivery->url.data);
-    choose_rows(delivery, rows);
+    choose_rows(delivery, batch);
     for (size_t first = 0; first < delivery->count; first += PIECE) {
         size_t left = delivery->count - first;
         struct post post = {.delivery = delivery,
                             .batch = batch,
-                            .rows = rows,
                             .first = first,
                             .count = left < PIECE ? left : PIECE,
                             .err = &err};
         if (!deliver(&post, loop))
             return false;
     }
-    return true;
-}
-
-bool delivery_send(struct delivery *delivery, struct batch *batch, struct loop *loop)
-{
-    for (size_t i = 0; i < batch->topic_count; i++)
-        if (!send_rows(delivery, batch, &batch->topics[i], loop))
-            return false;
     loop_tell(loop, NULL, "");
     return true;
 }

@@ -1,7 +1,7 @@
 /*
  * duty: what one consumer does with its events, as a row of a table. A new consumer is a new row.
  *
- * Every batch is stored, source by source in the order of the row. What follows from it is
+ * Every batch is stored in one call; tables of several topics have one function. What follows is
  * published (emission.h) and what others are to be told is delivered (delivery.h) before the batch
  * is settled, both so that doing them again changes nothing.
  */

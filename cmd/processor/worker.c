@@ -7,18 +7,13 @@
 #include "base/log.h"
 #include "base/memory.h"
 
+#include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define FETCH_BYTES ((size_t)1024 * 1024) /* about 5,000 rows */
 #define BURY_MS 2000
 #define RETRY_MS 5000 /* for a batch whose dead letters could not be stored */
-
-/* One of the duty's topics. */
-struct source {
-    const struct topic *topic;
-    const struct store_table *table;
-    struct metrics_cell *rows, *duplicates, *batch_rows, *latency;
-};
 
 struct worker {
     struct worker_options options;
@@ -26,11 +21,11 @@ struct worker {
     struct store *store;
     struct emission *emission; /* NULL: nothing follows */
     struct delivery *delivery; /* NULL: nobody is told */
-    struct source sources[BATCH_TOPICS_MAX];
-    size_t source_count;
     struct batch batch;
+    size_t rows_at_once; /* fewer after a statement that was too slow */
     struct broker_verdict *verdicts;
     size_t verdict_capacity;
+    struct metrics_cell *rows, *duplicates, *batch_rows, *latency;
     struct metrics_cell *refused, *took, *succeeded, *failed;
 };
 
@@ -50,57 +45,68 @@ static bool wait_for_store(struct worker *worker, const struct error *why, unsig
     }
 }
 
-static void count_stored(const struct source *source, const struct store_row *rows, size_t count,
-                         size_t inserted)
+static void count_stored(struct worker *worker, size_t first, size_t count, size_t inserted)
 {
     int64_t committed_ms = clock_wall_ms(clock_system());
-    size_t time_offset = source->topic->time_offset;
+    const struct batch *batch = &worker->batch;
 
-    metrics_add(source->rows, (double)inserted);
-    metrics_add(source->duplicates, (double)(count - inserted));
-    metrics_observe(source->batch_rows, (double)count);
-    for (size_t i = 0; i < count; i++) {
-        const int64_t *time_ms = (const void *)((const char *)rows[i].event + time_offset);
-        metrics_observe(source->latency, (double)(committed_ms - *time_ms) / 1000);
+    metrics_add(worker->rows, (double)inserted);
+    metrics_add(worker->duplicates, (double)(count - inserted));
+    metrics_observe(worker->batch_rows, (double)count);
+    for (size_t i = first; i < first + count; i++) {
+        int64_t time_ms = topic_time_ms(batch->origins[i].topic, batch->rows[i].event);
+        metrics_observe(worker->latency, (double)(committed_ms - time_ms) / 1000);
     }
 }
 
-/* Stores rows of a source; what the store refuses is found by halving and becomes a dead part.
- * False when it was asked to stop before everything was stored. */
-static bool store_rows(struct worker *worker, size_t source, size_t first, size_t count)
+static bool apply(struct worker *worker, size_t first, size_t count, struct error *err)
 {
-    struct batch_rows *all = &worker->batch.topics[source];
-    const struct store_row *rows = all->rows + first;
     struct store_effect effect = {.follow = worker->emission ? emission_take : NULL,
                                   .context = worker->emission};
+
+    if (!store_apply(worker->store, worker->batch.sources[0].table, worker->batch.rows + first,
+                     count, &effect, err))
+        return false;
+    count_stored(worker, first, count, effect.inserted);
+    return true;
+}
+
+/* What the store refuses is found by halving and becomes a dead part; what is too much for one
+ * statement is halved too. False when it was asked to stop before everything was stored. */
+static bool store_rows(struct worker *worker, size_t first, size_t count)
+{
     struct error err;
 
-    for (unsigned failures = 1;
-         !store_apply(worker->store, worker->sources[source].table, rows, count, &effect, &err);
-         failures++) {
+    for (unsigned failures = 1; !apply(worker, first, count, &err); failures++) {
+        bool too_slow = strcmp(err.reason, STORE_TOO_SLOW) == 0;
         if (err.code == ERROR_INVALID && count == 1) {
-            batch_refuse(&worker->batch, all, first, &err);
+            batch_refuse(&worker->batch, first, &err);
             return true;
         }
-        if (err.code == ERROR_INVALID)
-            return store_rows(worker, source, first, count / 2) &&
-                   store_rows(worker, source, first + count / 2, count - count / 2);
+        if (too_slow && count > 1)
+            worker->rows_at_once = count / 2;
+        if (count > 1 && (too_slow || err.code == ERROR_INVALID))
+            return store_rows(worker, first, count / 2) &&
+                   store_rows(worker, first + count / 2, count - count / 2);
         if (!wait_for_store(worker, &err, failures))
             return false;
     }
     loop_tell(worker->loop, NULL, "");
-    count_stored(&worker->sources[source], rows, count, effect.inserted);
     return true;
 }
 
-static bool store_sources(struct worker *worker)
+static bool store_batch(struct worker *worker)
 {
-    for (size_t i = 0; i < worker->source_count; i++) {
-        size_t count = worker->batch.topics[i].count;
+    size_t left = worker->batch.row_count;
 
-        if (count && !store_rows(worker, i, 0, count))
+    while (left) {
+        size_t count = left < worker->rows_at_once ? left : worker->rows_at_once;
+        if (!store_rows(worker, worker->batch.row_count - left, count))
             return false;
+        left -= count;
     }
+    if (worker->rows_at_once < SIZE_MAX / 2) /* it may have been slow for a while only */
+        worker->rows_at_once += worker->rows_at_once / 8 + 1;
     return true;
 }
 
@@ -109,7 +115,7 @@ static bool act(struct worker *worker)
 {
     if (worker->emission)
         emission_reset(worker->emission);
-    return store_sources(worker) &&
+    return store_batch(worker) &&
            (!worker->emission ||
             emission_publish(worker->emission, worker->options.broker, worker->loop)) &&
            (!worker->delivery || delivery_send(worker->delivery, &worker->batch, worker->loop));
@@ -174,14 +180,9 @@ static bool bury_and_tell(struct worker *worker)
 static void count_done(const struct worker *worker, int64_t started_ns)
 {
     const struct batch *batch = &worker->batch;
-    size_t rows = 0, refused = 0;
 
-    for (size_t i = 0; i < batch->topic_count; i++) {
-        rows += batch->topics[i].count;
-        refused += batch->topics[i].refused;
-    }
     metrics_observe(worker->took, (double)(clock_nanoseconds() - started_ns) / 1e9);
-    metrics_add(worker->succeeded, (double)(rows - refused));
+    metrics_add(worker->succeeded, (double)(batch->row_count - batch->refused));
     metrics_add(worker->failed, (double)batch->part_count);
 }
 
@@ -220,7 +221,7 @@ cell_of(struct metrics *metrics, const struct metrics_description *description, 
     return metrics_cell(metrics_family(metrics, description), &topic);
 }
 
-static void add_source_metrics(struct source *source, struct metrics *metrics)
+static void add_metrics(struct worker *worker)
 {
     static const struct metrics_description rows =
         COUNTER_OF_TOPIC("store_rows_total", "Events stored");
@@ -232,16 +233,6 @@ static void add_source_metrics(struct source *source, struct metrics *metrics)
     const struct metrics_description latency = {
         METRICS_HISTOGRAM, "event_latency_seconds", "From an event's time to its commit",
         {"topic"},         METRICS_SECONDS,         METRICS_SECONDS_COUNT};
-    const char *topic = source->topic->name;
-
-    source->rows = cell_of(metrics, &rows, topic);
-    source->duplicates = cell_of(metrics, &duplicates, topic);
-    source->batch_rows = cell_of(metrics, &batch_rows, topic);
-    source->latency = cell_of(metrics, &latency, topic);
-}
-
-static void add_metrics(struct worker *worker)
-{
     static const struct metrics_description refused =
         COUNTER_OF_TOPIC("processor_refused_events_total", "Events that became dead letters");
     static const struct metrics_description succeeded =
@@ -261,8 +252,10 @@ static void add_metrics(struct worker *worker)
     worker->succeeded = cell_of(metrics, &succeeded, name);
     worker->failed = cell_of(metrics, &failed, name);
     worker->took = cell_of(metrics, &took, name);
-    for (size_t i = 0; i < worker->source_count; i++)
-        add_source_metrics(&worker->sources[i], metrics);
+    worker->rows = cell_of(metrics, &rows, name);
+    worker->duplicates = cell_of(metrics, &duplicates, name);
+    worker->batch_rows = cell_of(metrics, &batch_rows, name);
+    worker->latency = cell_of(metrics, &latency, name);
 }
 
 static struct metrics_cell *circuit_cell(const struct worker_options *options)
@@ -293,16 +286,15 @@ static void worker_free(struct worker *worker)
 static struct worker *worker_new(const struct worker_options *options)
 {
     const struct duty *duty = options->duty;
-    const struct topic *kinds[BATCH_TOPICS_MAX];
+    struct batch_source sources[BATCH_TOPICS_MAX];
+    size_t count = duty_source_count(duty);
     struct worker *worker = memory_alloc(sizeof(*worker));
 
     worker->options = *options;
-    worker->source_count = duty_source_count(duty);
-    for (size_t i = 0; i < worker->source_count; i++) {
-        kinds[i] = duty_topic(duty, i);
-        worker->sources[i] = (struct source){.topic = kinds[i], .table = duty->sources[i].table};
-    }
-    batch_start(&worker->batch, kinds, worker->source_count);
+    worker->rows_at_once = SIZE_MAX;
+    for (size_t i = 0; i < count; i++)
+        sources[i] = (struct batch_source){duty_topic(duty, i), duty->sources[i].table};
+    batch_start(&worker->batch, sources, count);
     add_metrics(worker);
     if (duty->emits)
         worker->emission = emission_new(duty->emits, options->settings, options->metrics);

@@ -24,6 +24,10 @@
 
 struct store;
 
+/* The reason of UNAVAILABLE when the server ended a statement at its timeout: less at once helps.
+ */
+#define STORE_TOO_SLOW "statement_timeout"
+
 struct store_options {
     const char *name; /* application_name */
     int timeout_ms;   /* of connecting and of every statement; 0: 10000 */
@@ -52,6 +56,7 @@ struct store_column {
     enum json_kind kind; /* of the member */
     size_t offset;
     const char *const *words; /* JSON_ENUM: stored as its word */
+    const void *constant;     /* the same for every row, in place of a member; NULL: a member */
 };
 
 struct store_table {
@@ -64,6 +69,8 @@ struct store_table {
 };
 
 struct store_row {
+    const struct store_table *table; /* NULL: the call's; else one with the same function, whose
+                                        columns mean the same one by one */
     const void *event;
     const char *stream_id;   /* where it stood in its stream */
     const char *traceparent; /* NULL: none */

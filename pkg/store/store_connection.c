@@ -247,6 +247,8 @@ static bool refused(struct store *store, const PGresult *result, struct error *e
     store->parameter = parameter_of(result);
     error_set(err, verdict->code, "%s%s%s (SQLSTATE %s)", field_of(result, PG_DIAG_MESSAGE_PRIMARY),
               *detail ? ": " : "", detail, sqlstate);
+    if (strcmp(sqlstate, "57014") == 0) /* query_canceled */
+        err->reason = STORE_TOO_SLOW;
     if (verdict->leave)
         store_disconnect(store);
     return false;

@@ -127,7 +127,7 @@ static void put_number(struct buffer *array, const struct store_column *column, 
 static bool put_value(struct buffer *array, const struct store_column *column, const void *event,
                       struct error *err)
 {
-    const char *member = (const char *)event + column->offset;
+    const char *member = column->constant ? column->constant : (const char *)event + column->offset;
 
     switch (column->kind) {
     case JSON_TEXT:
@@ -178,6 +178,8 @@ static bool fill_array(struct buffer *array, const struct batch *batch, size_t i
     buffer_append(array, &header, sizeof(header));
     for (size_t i = 0; i < batch->count; i++) {
         const struct store_row *row = &batch->rows[i];
+        if (row->table)
+            column = column_at(row->table, batch->own, index);
         if (!put_value(array, column, index < batch->own ? row->event : row, err))
             return error_wrap(err, "column %s, row %zu", column->name, i);
     }

@@ -36,30 +36,34 @@ static const struct store_column reading_columns[] = {
 const struct store_table store_readings = {
     .name = "readings", .columns = reading_columns, .time_column = "timestamp"};
 
+static const bool is_entry = false, is_exit = true;
+
 static const struct store_column parking_entry_columns[] = {
     COLUMN(struct parking_entry, "time", entry_date_time_ms, JSON_TIME),
     COLUMN(struct parking_entry, "id", id, JSON_ID),
     COLUMN(struct parking_entry, "garage_id", garage_id, JSON_TEXT),
     COLUMN(struct parking_entry, "vehicle_plate", vehicle_plate, JSON_TEXT),
+    {.name = "is_exit", .kind = JSON_BOOL, .constant = &is_entry},
     {0},
 };
-
-/* Both kinds lie in parking_events, whose retention is this one's. */
-const struct store_table store_parking_entries = {.name = "parking_entries",
-                                                  .columns = parking_entry_columns,
-                                                  .function = "parking_entries",
-                                                  .forget = "parking_forget"};
 
 static const struct store_column parking_exit_columns[] = {
     COLUMN(struct parking_exit, "time", exit_date_time_ms, JSON_TIME),
     COLUMN(struct parking_exit, "id", id, JSON_ID),
     COLUMN(struct parking_exit, "garage_id", garage_id, JSON_TEXT),
     COLUMN(struct parking_exit, "vehicle_plate", vehicle_plate, JSON_TEXT),
+    {.name = "is_exit", .kind = JSON_BOOL, .constant = &is_exit},
     {0},
 };
 
+/* Both kinds go together: an entry alone would say that the one before it has no exit. Both lie in
+ * parking_events, whose retention is the first one's. */
+const struct store_table store_parking_entries = {.name = "parking_entries",
+                                                  .columns = parking_entry_columns,
+                                                  .function = "parking_apply",
+                                                  .forget = "parking_forget"};
 const struct store_table store_parking_exits = {
-    .name = "parking_exits", .columns = parking_exit_columns, .function = "parking_exits"};
+    .name = "parking_exits", .columns = parking_exit_columns, .function = "parking_apply"};
 
 static const struct store_column parking_summary_columns[] = {
     COLUMN(struct parking_summary, "exit_time", exit_time_ms, JSON_TIME),

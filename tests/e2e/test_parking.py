@@ -132,6 +132,36 @@ def test_a_body_of_many_lines(stack):
     assert sorted(with_line) == sorted(some)
 
 
+def test_what_waited_is_told_once_and_as_it_was(new_stack):
+    """A processor that comes late sees many visits of a plate in one batch: none of them looks like another."""
+    stack = new_stack(writer=1)
+    assert stack.processor.stop() == 0
+    some, stays = list(itertools.islice(plates(), 40)), [(0, 10), (20, 35), (50, 51)]
+    for plate in some:
+        send(stack, *(event(kind, plate, stay[kind == "exit"], "waited") for stay in stays for kind in ("entry", "exit")))
+    stack.processor.start().wait_ready()
+    stack.wait_settled()
+    lines = read_summaries(stack)
+    assert len(lines) == stack.count("parking_summaries") == len(some) * len(stays)
+    assert all(line["matched"] and "revision" not in line for line in lines)
+    assert stack.processor.metric("parking_sessions_total", matched="true") == len(lines)
+
+
+def test_a_batch_that_is_too_much_for_one_statement_is_stored_in_parts(new_stack):
+    """A statement has a fifth of a lease."""
+    stack = new_stack({"all": {"ACK_WAIT_MS": "1000"}})
+    assert stack.processor.stop() == 0
+    plate, count = next(plates()), 20000
+    for kind in ("entry", "exit"):
+        path, _ = event(kind, plate, 0, "long")
+        body = [event(kind, plate, 2 * i + (kind == "exit"), "long")[1] for i in range(count // 2)]
+        assert stack.post(path, body, timeout=30).status_code == 201
+    stack.processor.start().wait_ready()
+    stack.wait_settled(60)
+    assert stack.count("parking_events") == count
+    assert stack.count("parking_sessions", "matched AND NOT withdrawn") == count // 2
+
+
 BAD = {
     "no JSON": (b"plate", 400, "json_syntax", ""),
     "an empty body": (b"", 400, "json_empty", ""),

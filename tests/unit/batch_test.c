@@ -64,7 +64,7 @@ static void start(struct batch *batch, const char *topic)
 {
     const struct topic *kind = topic_find(topic);
 
-    batch_start(batch, &kind, 1);
+    batch_start(batch, &(struct batch_source){kind, NULL}, 1);
 }
 
 static void decode(void **state)
@@ -80,8 +80,8 @@ static void decode(void **state)
         batch_reset(&batch);
         batch_decode(&batch, &deliveries);
         for (wanted = 0; wanted < ROWS_MAX && row->stream_ids[wanted]; wanted++)
-            assert_string_equal(batch.topics[0].rows[wanted].stream_id, row->stream_ids[wanted]);
-        assert_int_equal(batch.topics[0].count, wanted);
+            assert_string_equal(batch.rows[wanted].stream_id, row->stream_ids[wanted]);
+        assert_int_equal(batch.row_count, wanted);
         assert_int_equal(batch.part_count, row->dead_count);
         for (size_t i = 0; i < row->dead_count; i++) {
             const struct dead_part *part = &batch.parts[i];
@@ -107,9 +107,9 @@ static void ids_are_stable_and_distinct(void **state)
     for (int round = 0; round < 2; round++) {
         batch_reset(&batch);
         batch_decode(&batch, &deliveries);
-        assert_int_equal(batch.topics[0].count, 2);
+        assert_int_equal(batch.row_count, 2);
         for (size_t i = 0; i < 2; i++) {
-            const struct reading_event *event = batch.topics[0].rows[i].event;
+            const struct reading_event *event = batch.rows[i].event;
             if (round == 0)
                 first[i] = event->id;
             assert_memory_equal(&event->id, &first[i], sizeof(first[i]));
@@ -199,9 +199,9 @@ static void replays_are_the_same_event(void **state)
     delivery.subject = "logs.s";
     delivery.id = row->id;
     batch_decode(&batch, &deliveries);
-    assert_true(batch.topics[0].count > row->row);
-    struct log_event first = *(const struct log_event *)batch.topics[0].rows[row->row].event;
-    snprintf(place, sizeof(place), "%s", batch.topics[0].rows[row->row].stream_id);
+    assert_true(batch.row_count > row->row);
+    struct log_event first = *(const struct log_event *)batch.rows[row->row].event;
+    snprintf(place, sizeof(place), "%s", batch.rows[row->row].stream_id);
 
     batch_reset(&batch);
     delivery.id = "anything~r1";
@@ -215,11 +215,11 @@ static void replays_are_the_same_event(void **state)
            row->headers[delivery.header_count].name)
         delivery.header_count++;
     batch_decode(&batch, &deliveries);
-    assert_true(batch.topics[0].count > 0);
-    const struct log_event *again = batch.topics[0].rows[0].event;
+    assert_true(batch.row_count > 0);
+    const struct log_event *again = batch.rows[0].event;
     assert_memory_equal(&again->id, &first.id, sizeof(first.id));
     assert_int_equal(again->timestamp_ms, first.timestamp_ms);
-    assert_string_equal(batch.topics[0].rows[0].stream_id, place);
+    assert_string_equal(batch.rows[0].stream_id, place);
     batch_stop(&batch);
 }
 
@@ -238,7 +238,7 @@ static void too_many_lines_are_one_dead_part(void **state)
     struct broker_batch deliveries = {&delivery, 1};
     start(&batch, "readings");
     batch_decode(&batch, &deliveries);
-    assert_int_equal(batch.topics[0].count, 0);
+    assert_int_equal(batch.row_count, 0);
     assert_int_equal(batch.part_count, 1);
     assert_int_equal(batch.parts[0].number, 0);
     assert_string_equal(batch.parts[0].reason, "too_many_lines");
@@ -264,13 +264,13 @@ static void many_rows_and_a_refused_one(void **state)
         list[i] = delivery_of(&one);
     start(&batch, "readings");
     batch_decode(&batch, &deliveries);
-    assert_int_equal(batch.topics[0].count, ARRAY_LEN(list));
+    assert_int_equal(batch.row_count, ARRAY_LEN(list));
     error_set(&why, ERROR_INVALID, "no such value");
-    batch_refuse(&batch, &batch.topics[0], 700, &why);
+    batch_refuse(&batch, 700, &why);
     assert_int_equal(batch.part_count, 1);
     assert_int_equal(batch.parts[0].delivery, 700);
-    assert_int_equal(batch.topics[0].refused, 1);
-    assert_true(batch.topics[0].origins[700].refused && !batch.topics[0].origins[699].refused);
+    assert_int_equal(batch.refused, 1);
+    assert_true(batch.origins[700].refused && !batch.origins[699].refused);
     assert_string_equal(batch.parts[0].error, "no such value");
     assert_memory_equal(batch.parts[0].data, NAMED, strlen(NAMED));
     batch_stop(&batch);
@@ -284,7 +284,8 @@ static void topics_are_told_apart_by_subject(void **state)
     static const struct broker_header packed[] = {{HEADER_CE_DATACONTENTTYPE, CONTENT_NDJSON}};
     static const char *const subjects[] = {"parking.exit.a", "parking.entry.a", "parking.entries.a",
                                            "parking.entry.=many", "parking"};
-    const struct topic *kinds[] = {topic_find("parking-entries"), topic_find("parking-exits")};
+    const struct batch_source kinds[] = {{topic_find("parking-entries"), &store_parking_entries},
+                                         {topic_find("parking-exits"), &store_parking_exits}};
     struct broker_delivery list[ARRAY_LEN(subjects)];
     struct broker_batch deliveries = {list, ARRAY_LEN(list)};
     struct batch batch;
@@ -303,10 +304,13 @@ static void topics_are_told_apart_by_subject(void **state)
     list[3].header_count = 1;
     batch_start(&batch, kinds, ARRAY_LEN(kinds));
     batch_decode(&batch, &deliveries);
-    assert_int_equal(batch.topics[0].count, 3);
-    assert_int_equal(batch.topics[0].origins[2].delivery, 3);
-    assert_int_equal(batch.topics[1].count, 1);
-    assert_int_equal(batch.topics[1].origins[0].delivery, 0);
+    assert_int_equal(batch.row_count, 4);
+    for (size_t i = 0; i < batch.row_count; i++) {
+        static const size_t from[] = {0, 1, 3, 3};
+        assert_int_equal(batch.origins[i].delivery, from[i]);
+        assert_ptr_equal(batch.origins[i].topic, kinds[i == 0].topic);
+        assert_ptr_equal(batch.rows[i].table, kinds[i == 0].table);
+    }
     assert_int_equal(batch.part_count, 2);
     for (size_t i = 0; i < batch.part_count; i++) {
         assert_int_equal(batch.parts[i].delivery, i == 0 ? 2 : 4);

@@ -133,10 +133,11 @@ static void occupancy_is_what_is_open_in_the_store(void **state)
     scene_start(&scene, *state);
     assert_true(keeper_prepared(scene.keeper, WAIT_MS));
     fixture_run(*state,
-                "SELECT * FROM parking_entries(ARRAY['2026-11-21T08:00Z', '2026-11-21T09:00Z',"
+                "SELECT * FROM parking_apply(ARRAY['2026-11-21T08:00Z', '2026-11-21T09:00Z',"
                 " '2026-11-21T10:00Z']::timestamptz[],"
                 " ARRAY[gen_random_uuid(), gen_random_uuid(), gen_random_uuid()],"
                 " ARRAY['a', 'a', 'b \\\"'], ARRAY['AAA111', 'AAA222', 'AAA333'],"
+                " ARRAY[false, false, false],"
                 " ARRAY['1', '2', '3'], ARRAY[NULL, NULL, NULL]::text[])");
     await_metric(&scene, "parking_occupancy{garage=\"a\"} 2\n");
     await_metric(&scene, "parking_occupancy{garage=\"b \\\\\\\"\"} 1\n");

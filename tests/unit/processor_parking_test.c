@@ -465,7 +465,7 @@ static void what_follows_again_is_a_duplicate(void **state)
     assert_int_equal(count_in_file(&scene.writer, "AAA111"), 1);
     fixture_expect(*state, "SELECT count(*) FROM parking_events", "2");
     expect_metric(&scene, "parking_sessions_total{matched=\"true\"} 1\n");
-    expect_metric(&scene, "store_duplicate_rows_total{topic=\"parking-exits\"} 1\n");
+    expect_metric(&scene, "store_duplicate_rows_total{topic=\"parking\"} 2\n");
     scene_close(&scene);
 }
 

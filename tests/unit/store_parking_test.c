@@ -62,39 +62,34 @@ static void hear(void *context, const char *key, const char *json, size_t size)
         heard->said[i].summary = summary;
 }
 
-/* The events of one kind, of which there may be none. */
-static bool try_apply(struct store *store, bool exits, const struct event *events, size_t count,
+static bool try_apply(struct store *store, const struct event *events, size_t count,
                       struct store_effect *effect, struct error *err)
 {
     struct parking_entry as_entries[EVENTS_MAX];
     struct parking_exit as_exits[EVENTS_MAX];
     struct store_row rows[EVENTS_MAX];
-    size_t used = 0;
 
     for (size_t i = 0; i < count; i++) {
         const struct event *event = &events[i];
-        if (event->is_exit != exits)
-            continue;
-        as_entries[used] =
+        as_entries[i] =
             (struct parking_entry){event->id, event->time_ms, event->garage, event->plate};
-        as_exits[used] =
-            (struct parking_exit){event->id, event->time_ms, event->garage, event->plate};
-        rows[used] = (struct store_row){
-            .event = exits ? (void *)&as_exits[used] : (void *)&as_entries[used], .stream_id = "1"};
-        used++;
+        as_exits[i] = (struct parking_exit){event->id, event->time_ms, event->garage, event->plate};
+        rows[i] = (struct store_row){
+            .table = event->is_exit ? &store_parking_exits : &store_parking_entries,
+            .event = event->is_exit ? (void *)&as_exits[i] : (void *)&as_entries[i],
+            .stream_id = "1"};
     }
-    return store_apply(store, exits ? &store_parking_exits : &store_parking_entries, rows, used,
-                       effect, err);
+    return store_apply(store, &store_parking_entries, rows, count, effect, err);
 }
 
 /* Returns how many were new. */
-static size_t apply(struct store *store, bool exits, const struct event *events, size_t count,
+static size_t apply(struct store *store, const struct event *events, size_t count,
                     struct heard *heard)
 {
     struct store_effect effect = {.follow = heard ? hear : NULL, .context = heard};
     struct error err;
 
-    assert_ok(try_apply(store, exits, events, count, &effect, &err));
+    assert_ok(try_apply(store, events, count, &effect, &err));
     assert_false(heard && heard->garbled);
     return effect.inserted;
 }
@@ -175,7 +170,7 @@ static void run_example(const struct fixture *fixture, const struct example *exa
         size_t count = 0;
         for (char *at = strsep(&rest, "|"), *token; (token = strsep(&at, " "));)
             events[count++] = event_at(*token == 'X', (int)strtol(token + 1, NULL, 10));
-        apply(fixture->store, events[0].is_exit, events, count, &heard);
+        apply(fixture->store, events, count, &heard);
         print_follows(&heard, &follows);
         buffer_text(&follows, rest ? "|" : "");
     }
@@ -195,10 +190,10 @@ static void new_events_are_counted_with_or_without_a_listener(void **state)
     const struct event events[] = {event_at(false, 1), event_at(false, 1), event_at(false, 2)};
     struct heard heard = {0};
 
-    assert_int_equal(apply(fixture->store, false, events, 2, &heard), 1);
+    assert_int_equal(apply(fixture->store, events, 2, &heard), 1);
     assert_int_equal(heard.calls, 0);
-    assert_int_equal(apply(fixture->store, false, events, 3, NULL), 1);
-    assert_int_equal(apply(fixture->store, false, events, 3, &heard), 0);
+    assert_int_equal(apply(fixture->store, events, 3, NULL), 1);
+    assert_int_equal(apply(fixture->store, events, 3, &heard), 0);
 }
 
 static void an_id_is_one_event_whatever_else_comes_with_it(void **state)
@@ -207,10 +202,10 @@ static void an_id_is_one_event_whatever_else_comes_with_it(void **state)
     struct event event = event_at(false, 1);
     struct heard heard = {0};
 
-    assert_int_equal(apply(fixture->store, false, &event, 1, &heard), 1);
+    assert_int_equal(apply(fixture->store, &event, 1, &heard), 1);
     event.is_exit = true;
     event.time_ms += SECOND;
-    assert_int_equal(apply(fixture->store, true, &event, 1, &heard), 0);
+    assert_int_equal(apply(fixture->store, &event, 1, &heard), 0);
     fixture_expect(fixture,
                    "SELECT is_exit, exit_time FROM parking_events"
                    " JOIN parking_sessions ON session_id = id",
@@ -362,10 +357,8 @@ static bool deliver_batch(struct courier *courier, const struct event *events, s
                           bool dies)
 {
     struct store_effect effect = {.follow = dies ? NULL : hear, .context = &courier->heard};
-    bool exits_first = draw(&courier->random, 2);
 
-    return try_apply(courier->store, exits_first, events, count, &effect, &courier->err) &&
-           try_apply(courier->store, !exits_first, events, count, &effect, &courier->err);
+    return try_apply(courier->store, events, count, &effect, &courier->err);
 }
 
 static void *deliver(void *context)
@@ -595,15 +588,13 @@ static void forgetting_changes_no_session_that_is_left(void **state)
         AUTO(buffer_free) struct buffer out = {0};
 
         clear(fixture->store);
-        apply(fixture->store, true, events, count, NULL);
-        apply(fixture->store, false, events, count, NULL);
+        apply(fixture->store, events, count, NULL);
         qsort(events, count, sizeof(events[0]), by_order);
         ask(fixture->store, "age", "UPDATE parking_events SET stored_at = time", &out);
         forget(fixture, from_ms);
         expect_sessions(fixture->store, events, count, from_ms);
         size_t left = keep_known(sessions, sessions_of(events, count, sessions), from_ms, known);
-        assert_int_equal(apply(fixture->store, true, known, left, NULL), 0);
-        assert_int_equal(apply(fixture->store, false, known, left, NULL), 0);
+        assert_int_equal(apply(fixture->store, known, left, NULL), 0);
         expect_sessions(fixture->store, events, count, from_ms);
     }
 }
@@ -613,8 +604,7 @@ static void forgetting_waits_for_what_came_late(void **state)
     struct fixture *fixture = *state;
     const struct event events[] = {event_at(false, 1), event_at(true, 2)};
 
-    apply(fixture->store, false, events, 2, NULL);
-    apply(fixture->store, true, events, 2, NULL);
+    apply(fixture->store, events, 2, NULL);
     fixture_run(fixture, "UPDATE parking_events SET stored_at = time WHERE is_exit");
     forget(fixture, NOON + 1000 * SECOND - DAY * 3000);
     forget(fixture, NOON + 1000 * SECOND);
@@ -632,12 +622,13 @@ static void forgetting_goes_on_until_all_is_done(void **state)
 {
     struct fixture *fixture = *state;
 
-    fixture_run(fixture,
-                "SELECT count(*) FROM (SELECT array_agg(timestamptz '2026-11-21 12:00Z' + n *"
-                " interval '1 s') AS t, array_agg(gen_random_uuid()) AS i, array_agg('g'::text) AS"
-                " g, array_agg('P' || n % 7) AS p, array_agg(NULL::text) AS none"
-                " FROM generate_series(1, 5000) n) b, LATERAL parking_exits(t, i, g, p, none, none)"
-                ";UPDATE parking_events SET stored_at = time");
+    fixture_run(
+        fixture,
+        "SELECT count(*) FROM (SELECT array_agg(timestamptz '2026-11-21 12:00Z' + n *"
+        " interval '1 s') AS t, array_agg(gen_random_uuid()) AS i, array_agg('g'::text) AS"
+        " g, array_agg('P' || n % 7) AS p, array_agg(true) AS x, array_agg(NULL::text) AS none"
+        " FROM generate_series(1, 5000) n) b, LATERAL parking_apply(t, i, g, p, x, none, none)"
+        ";UPDATE parking_events SET stored_at = time");
     forget(fixture, NOON + 4999 * SECOND);
     fixture_expect(fixture,
                    "SELECT (SELECT count(*) FROM parking_events),"

@@ -231,7 +231,7 @@ static void row_arrives_as_it_was(void **state)
 {
     struct fixture *fixture = *state;
     struct log_event event = fixture_log(NOON + 123);
-    const struct store_row row = {&event, "17", "00-1-2-01"};
+    const struct store_row row = {.event = &event, .stream_id = "17", .traceparent = "00-1-2-01"};
     struct error err;
     size_t inserted;
 
@@ -250,7 +250,7 @@ static void absent_values_are_null(void **state)
 {
     struct fixture *fixture = *state;
     struct log_event event = fixture_log(NOON);
-    const struct store_row row = {&event, NULL, NULL};
+    const struct store_row row = {.event = &event};
     struct error err;
     size_t inserted;
 

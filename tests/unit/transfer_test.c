@@ -595,11 +595,11 @@ static void name(void *context, const struct broker_delivery *delivery)
     char text[ID_TEXT_SIZE];
 
     there.subject = "logs.shop";
-    batch_start(&batch, &topic, 1);
+    batch_start(&batch, &(struct batch_source){topic, NULL}, 1);
     batch_decode(&batch, &deliveries);
     assert_int_equal(batch.part_count, 0);
-    for (size_t i = 0; i < batch.topics[0].count; i++) {
-        const struct store_row *row = &batch.topics[0].rows[i];
+    for (size_t i = 0; i < batch.row_count; i++) {
+        const struct store_row *row = &batch.rows[i];
         const struct log_event *event = row->event;
         id_format(topic_id(topic, event), text);
         snprintf(names->texts[names->count++], NAME_SIZE, "%s %s %lld", text, row->stream_id,

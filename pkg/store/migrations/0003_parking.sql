@@ -127,8 +127,8 @@ $$;
 --
 -- Every row is found by its index, whatever the statistics say: plans live as long as a connection,
 -- and those made for empty tables would outlive them.
-CREATE FUNCTION parking_apply(exits boolean, times timestamptz[], ids uuid[], garages text[],
-                              plates text[], stream_ids text[], traceparents text[])
+CREATE FUNCTION parking_apply(times timestamptz[], ids uuid[], garages text[], plates text[],
+                              exits boolean[], stream_ids text[], traceparents text[])
 RETURNS TABLE (inserted bigint, key text, event json) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
@@ -138,10 +138,10 @@ BEGIN
 
     WITH new AS (
         INSERT INTO parking_events
-            (time, id, garage_id, vehicle_plate, stream_id, traceparent, is_exit)
-        SELECT DISTINCT ON (n.id) n.*, exits
-        FROM unnest(times, ids, garages, plates, stream_ids, traceparents)
-            n (time, id, garage_id, vehicle_plate, stream_id, traceparent)
+            (time, id, garage_id, vehicle_plate, is_exit, stream_id, traceparent)
+        SELECT DISTINCT ON (n.id) n.*
+        FROM unnest(times, ids, garages, plates, exits, stream_ids, traceparents)
+            n (time, id, garage_id, vehicle_plate, is_exit, stream_id, traceparent)
         WHERE NOT EXISTS (SELECT FROM parking_events e WHERE e.id = n.id)
         RETURNING parking_events
     )
@@ -227,18 +227,6 @@ BEGIN
             'matched', c.matched, 'anomalous', c.anomalous, 'withdrawn', c.withdrawn)
     FROM current c WHERE c.exit_time IS NOT NULL;
 END
-$$;
-
-CREATE FUNCTION parking_entries(times timestamptz[], ids uuid[], garages text[], plates text[],
-                                stream_ids text[], traceparents text[])
-RETURNS TABLE (inserted bigint, key text, event json) LANGUAGE sql AS $$
-    SELECT * FROM parking_apply(false, times, ids, garages, plates, stream_ids, traceparents)
-$$;
-
-CREATE FUNCTION parking_exits(times timestamptz[], ids uuid[], garages text[], plates text[],
-                              stream_ids text[], traceparents text[])
-RETURNS TABLE (inserted bigint, key text, event json) LANGUAGE sql AS $$
-    SELECT * FROM parking_apply(true, times, ids, garages, plates, stream_ids, traceparents)
 $$;
 
 -- Forgets the sessions of longest ago that ended before a time, about `most`, with their events;
