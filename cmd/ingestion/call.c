@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define ARENA_BYTES 1024
 #define TOPIC_SIZE 128
@@ -123,6 +124,18 @@ static void answer_late(struct waiter *waiter)
     let_go_of(asked, 1);
 }
 
+static void write_location(const struct call *call, const char *id, struct buffer *out)
+{
+    const char *url = call->ingestion->settings->api_url;
+    size_t size = strlen(url);
+
+    while (size && url[size - 1] == '/')
+        size--;
+    buffer_append(out, url, size);
+    buffer_text(out, call->route->location);
+    buffer_text(out, id);
+}
+
 static void answer_accepted(const struct call *call, struct http_exchange *exchange,
                             const struct id *request, bool duplicate)
 {
@@ -132,8 +145,7 @@ static void answer_accepted(const struct call *call, struct http_exchange *excha
     char id[ID_TEXT_SIZE];
 
     id_format(request, id);
-    buffer_text(&location, call->route->location);
-    buffer_text(&location, id);
+    write_location(call, id, &location);
     json_open(&writer, NULL, '{');
     json_text(&writer, "requestId", id);
     json_text(&writer, "status", "accepted");
@@ -358,7 +370,7 @@ void call_post(void *context, struct http_exchange *exchange)
     request.publish_ms = ingestion_publish_ms(call->ingestion, exchange);
     parcel_fill(&request.parcel, call->request, &request.origin, request.event);
     http_defer(exchange);
-    if (request.prefer.respond_async)
+    if (request.prefer.respond_async || request.prefer.wait_s == 0)
         send_only(&request);
     else
         send_and_wait(&request);

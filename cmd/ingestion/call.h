@@ -8,8 +8,8 @@
  * HTTP leaves of the exchange's, or the client's own "Prefer: wait=SECONDS", whichever is first.
  *
  *     200, 502, …  as the row answers the result
- *     202          "Prefer: respond-async" (which makes its `wait` void), after the broker's ack:
- *                  with the Location of the result
+ *     202          "Prefer: respond-async" (which makes its `wait` void) or "Prefer: wait=0", after
+ *                  the broker's ack: with the Location of the result
  *     400, 422     as any route
  *     429          CALL_MAX_WAITING others wait
  *     503          the broker did not confirm the request in time
@@ -20,6 +20,14 @@
  * A repeat (the same id, by Idempotency-Key for one) waits with the first while that waits here:
  * both get the reply. A repeat that waits alone is answered 202 with the Location: its reply went
  * to whoever asked first, there will be no other, and the result, if there is one, is stored.
+ *
+ * A 504 ends the waiting, not the request: it may still be answered later, under its id. A repeat
+ * with the same key inside the broker's window is told 202 with the Location of that answer. A
+ * request that nobody looked at before its deadline has expired, and stays so: a client that wants
+ * another try takes a new key.
+ *
+ * Results are the API's to tell, so API_URL is put in front of a Location. Without it a Location is
+ * the path alone, for those who reach both services under one address.
  *
  * A reply without a waiter is dropped and counted: the result is stored anyhow. So is a gap in what
  * was heard: who waits goes on waiting. A client that goes away is not noticed while it waits; its
@@ -42,7 +50,7 @@ struct ingestion;
 struct call_route {
     const char *name;             /* "weather": of its circuit, and in the topic of its replies */
     const char *request, *result; /* topics */
-    const char *location;         /* where results can be asked for; an id follows it */
+    const char *location;         /* where the API has results, a path; an id follows it */
     /* Writes the members of the answer to a result and returns 200, or describes err and returns
      * another status. What err points to lives as long as the result. */
     int (*answer)(const void *result, struct json_writer *out, struct error *err);

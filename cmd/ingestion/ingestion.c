@@ -25,6 +25,8 @@ const struct config_field ingestion_settings_table[] = {
                  "threads that serve HTTP", .min = 1, .max = 64),
     CONFIG_FIELD(struct ingestion_settings, broker_url, "BROKER_URL", "nats://127.0.0.1:4222",
                  "the broker; its scheme picks the driver", .secret = true),
+    CONFIG_FIELD(struct ingestion_settings, api_url, "API_URL", "",
+                 "the api, in front of the Location of a result; empty: the path alone"),
     CONFIG_FIELD(struct ingestion_settings, origins, "CORS_ORIGINS", "",
                  "origins whose pages may call, joined by commas"),
     CONFIG_FIELD(struct ingestion_settings, default_message, "DEFAULT_LOG_MESSAGE", "log event",

@@ -29,7 +29,7 @@
 struct ingestion_settings {
     const char *host;
     int port, http_threads;
-    const char *broker_url, *origins, *default_message;
+    const char *broker_url, *api_url, *origins, *default_message;
     int max_pending;     /* publishes without an answer */
     int request_ms;      /* deadline of a request */
     int publish_ms;      /* of it, for the broker's ack */

@@ -152,11 +152,19 @@ static void print_kind(const struct kind *kind, const char *name, struct buffer 
 
 static void print_answers(const struct kind *kind, const char *name, struct buffer *out)
 {
-    buffer_print(out, "%s was answered with", name);
-    for (int status = 1; status < STATUSES; status++)
-        if (kind->answers[status])
-            buffer_print(out, " %d (%llu)", status, (unsigned long long)kind->answers[status]);
-    buffer_print(out, ", not answered (%llu)\n", (unsigned long long)kind->answers[0]);
+    const char *before = "answered with ";
+
+    buffer_print(out, "%s: ", name);
+    for (int status = 1; status < STATUSES; status++) {
+        if (!kind->answers[status])
+            continue;
+        buffer_print(out, "%s%d (%llu)", before, status, (unsigned long long)kind->answers[status]);
+        before = ", ";
+    }
+    if (kind->answers[0])
+        buffer_print(out, "%s (%llu)", *before == ',' ? ", not answered" : "nobody answered",
+                     (unsigned long long)kind->answers[0]);
+    buffer_text(out, "\n");
 }
 
 void tally_print(struct tally *tally, struct buffer *out)

@@ -7,6 +7,7 @@
 #include "messages/readings.h"
 #include "messages/weather.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -28,6 +29,23 @@ static bool check_entry(const void *event, struct error *err)
 static bool check_exit(const void *event, struct error *err)
 {
     return check_plate(((const struct parking_exit *)event)->vehicle_plate, err);
+}
+
+static bool check_summary(const void *event, struct error *err)
+{
+    const struct parking_summary *summary = event;
+    int64_t stay_ms = summary->exit_time_ms - summary->entry_time_ms;
+
+    if (!check_plate(summary->vehicle_plate, err))
+        return false;
+    if (summary->entry_time_ms < FIRST_MS)
+        return error_input(err, JSON_RANGE, "/entry_time",
+                           "field 'entry_time': want a time from 1970 to 2199");
+    if (stay_ms < 0)
+        return error_input(err, JSON_RANGE, "/exit_time", "field 'exit_time': before the entry");
+    return fabs(summary->duration_s * 1000 - (double)stay_ms) <= 1 ||
+           error_input(err, JSON_RANGE, "/duration_s",
+                       "field 'duration_s': not the time between entry and exit");
 }
 
 const struct topic topics[] = {
@@ -113,6 +131,7 @@ const struct topic topics[] = {
         .time_offset = offsetof(struct parking_summary, exit_time_ms),
         .key_offsets = {offsetof(struct parking_summary, garage_id)},
         .key_count = 1,
+        .check = check_summary,
     },
     {
         .name = "weather-requests",

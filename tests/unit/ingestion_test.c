@@ -32,6 +32,7 @@ struct fixture {
 
 static const struct ingestion_settings settings = {
     .host = "127.0.0.1",
+    .api_url = "",
     .default_message = "log event",
     .max_pending = 1000,
     .request_ms = 5000,

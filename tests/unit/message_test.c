@@ -22,7 +22,7 @@ static const struct kind {
     {"reading", "readings", 2, 13},
     {"parking-entry", "parking-entries", 2, 16},
     {"parking-exit", "parking-exits", 2, 16},
-    {"parking-summary", "parking-summaries", 3, 12},
+    {"parking-summary", "parking-summaries", 3, 17},
     {"weather-request", "weather-requests", 2, 10},
     {"weather-result", "weather-results", 3, 10},
 };

@@ -750,6 +750,36 @@ static void the_table_is_for_people(void **state)
     assert_non_null(strstr(result.text, "\nseed 1, simulated time from "));
 }
 
+static const struct answers_row {
+    const char *name, *line;
+    int statuses[4], count; /* 0: not answered */
+} answers_rows[] = {
+    {"one status", "\nweather: answered with 200 (2)\n", {200, 200}, 2},
+    {"several, the smallest first",
+     "\nweather: answered with 200 (1), 504 (2)\n",
+     {504, 200, 504},
+     3},
+    {"some are not answered",
+     "\nweather: answered with 200 (1), 503 (1), not answered (2)\n",
+     {0, 200, 503, 0},
+     4},
+    {"none is answered", "\nweather: nobody answered (3)\n", {0}, 3},
+};
+
+static void answers_read_well(void **state)
+{
+    const struct answers_row *row = *state;
+    AUTO(tally_free) struct tally *tally = tally_new();
+    AUTO(buffer_free) struct buffer text = {0};
+
+    for (int i = 0; i < row->count; i++)
+        tally_answer(tally, TRAFFIC_WEATHER, row->statuses[i]);
+    tally_outcome(tally, TRAFFIC_WEATHER, TALLY_FAILED, 1000);
+    tally_print(tally, &text);
+    if (!strstr(text.data, row->line))
+        fail_msg("no %s in %s", row->line, text.data);
+}
+
 int main(void)
 {
     sigset_t interrupt;
@@ -769,6 +799,7 @@ int main(void)
     sigaddset(&interrupt, SIGINT);
     pthread_sigmask(SIG_BLOCK, &interrupt, NULL); /* before the servers' threads start */
     int failed = RUN_ROWS(trouble_rows, all_arrive_through_trouble) +
-                 RUN_ROWS(pause_rows, a_pause_is_as_the_server_asks);
+                 RUN_ROWS(pause_rows, a_pause_is_as_the_server_asks) +
+                 RUN_ROWS(answers_rows, answers_read_well);
     return failed + cmocka_run_group_tests(tests, NULL, NULL);
 }
