@@ -30,6 +30,7 @@ struct delivery {
     size_t *rows; /* of the batch that are to be told */
     size_t count, capacity;
     struct metrics_cell *latency, *circuit, *refused;
+    bool told[PIECE]; /* the lines of a POST that its answer has a verdict on */
 };
 
 /* ---- where to ---- */
@@ -178,6 +179,7 @@ struct post {
     struct delivery *delivery;
     struct batch *batch;
     size_t first, count; /* of delivery->rows */
+    size_t told;         /* lines that the answer has a verdict on */
     enum outcome outcome;
     struct error *err; /* why it is AWAY */
 };
@@ -194,6 +196,12 @@ static void refuse(const struct post *post, size_t line, const char *code, const
                 post->delivery->kind->name, code, *detail ? ": " : "", detail);
     batch_refuse(post->batch, row, &why);
     metrics_add(post->delivery->refused, 1);
+}
+
+static enum outcome not_understood(const struct post *post, const char *what)
+{
+    error_set(post->err, ERROR_UNKNOWN, "%s: %s", post->delivery->url.data, what);
+    return AWAY;
 }
 
 static enum outcome away(const struct post *post, int status)
@@ -213,37 +221,74 @@ static bool is_there(int status)
     return (status >= 200 && status < 300) || status == 409;
 }
 
-static bool on_verdict(void *context, const struct ndjson_line *line)
+/* Each line of ours has one verdict. */
+static bool is_of_a_line(struct post *post, const struct verdict *verdict)
 {
-    struct post *post = context;
-    struct verdict verdict;
+    bool *told = &post->delivery->told[verdict->line - 1];
+
+    if ((size_t)verdict->line > post->count || *told)
+        return false;
+    post->told++;
+    return *told = true;
+}
+
+/* Reads one verdict; false: it is none of ours. */
+static bool read_verdict(const struct post *post, const struct ndjson_line *line,
+                         struct verdict *out)
+{
     struct error err;
 
     arena_reset(post->delivery->arena);
-    if (line->too_long || !json_decode(verdict_fields, line->bytes, line->size, &verdict,
-                                       post->delivery->arena, &err)) {
-        error_set(post->err, ERROR_UNAVAILABLE, "%s: cannot read line %lld of its answer",
-                  post->delivery->url.data, (long long)line->number);
-        post->outcome = AWAY;
-    } else if (is_refusal(verdict.status) && (size_t)verdict.line <= post->count) {
-        refuse(post, (size_t)verdict.line - 1, verdict.code, verdict.detail);
-    } else if (!is_there(verdict.status)) {
+    return !line->too_long &&
+           json_decode(verdict_fields, line->bytes, line->size, out, post->delivery->arena, &err);
+}
+
+static bool check_verdict(void *context, const struct ndjson_line *line)
+{
+    struct post *post = context;
+    struct verdict verdict;
+
+    if (!read_verdict(post, line, &verdict) || !is_of_a_line(post, &verdict))
+        post->outcome = not_understood(post, "its answer cannot be read");
+    else if (!is_refusal(verdict.status) && !is_there(verdict.status))
         post->outcome = away(post, verdict.status);
-    }
+    return post->outcome == DELIVERED;
+}
+
+static bool obey_verdict(void *context, const struct ndjson_line *line)
+{
+    const struct post *post = context;
+    struct verdict verdict;
+
+    if (read_verdict(post, line, &verdict) && is_refusal(verdict.status))
+        refuse(post, (size_t)verdict.line - 1, verdict.code, verdict.detail);
     return true;
 }
 
-static enum outcome read_verdicts(struct post *post, const struct http_result *result)
+static void each_verdict(struct post *post, const struct http_result *result, ndjson_take *on_line)
 {
     AUTO(ndjson_free) struct ndjson lines;
 
-    post->outcome = DELIVERED;
-    ndjson_start(&lines, ANSWER_LINE_MAX, on_verdict, post);
+    ndjson_start(&lines, ANSWER_LINE_MAX, on_line, post);
     ndjson_feed(&lines, result->body, result->size);
     ndjson_finish(&lines);
+}
+
+/* An answer that is not whole refuses nothing: what it is about is sent again. */
+static enum outcome read_verdicts(struct post *post, const struct http_result *result)
+{
+    post->outcome = DELIVERED;
+    post->told = 0;
+    memset(post->delivery->told, 0, sizeof(post->delivery->told));
+    each_verdict(post, result, check_verdict);
+    if (post->outcome == DELIVERED && post->told < post->count)
+        return not_understood(post, "its answer is not about every line");
+    if (post->outcome == DELIVERED)
+        each_verdict(post, result, obey_verdict);
     return post->outcome;
 }
 
+/* Without a body everything is there: so answered the writer of old. */
 static enum outcome judge(struct post *post, const struct http_result *result)
 {
     bool lines = strncasecmp(result->type, CONTENT_NDJSON, strlen(CONTENT_NDJSON)) == 0;
@@ -252,7 +297,10 @@ static enum outcome judge(struct post *post, const struct http_result *result)
         return REFUSED;
     if (!is_there(result->status))
         return away(post, result->status);
-    return lines ? read_verdicts(post, result) : DELIVERED;
+    if (lines)
+        return read_verdicts(post, result);
+    return result->size && result->status != 409 ? not_understood(post, "its answer cannot be read")
+                                                 : DELIVERED;
 }
 
 /* ---- the call ---- */

@@ -2,9 +2,9 @@
  * delivery: tells an HTTP server of the rows of a batch, each at least once.
  *
  * The rows go as NDJSON, up to a few hundred in one POST whose Idempotency-Key is derived from
- * their ids. 200 means that all are there, unless its body is NDJSON whose lines ({"line",
- * "status", "code", "detail"}) say otherwise: 409 is there already, another 4xx is refused and
- * becomes a dead part of the batch, "delivery_refused". A POST that is refused as a whole (400,
+ * their ids. 200 without a body means that all are there. With NDJSON ({"line","status","code",
+ * "detail"}) it has a verdict on every line: 409 is there already, 400, 413 and 422 are refused and
+ * become a dead part of the batch, "delivery_refused". A POST that is refused as a whole (400,
  * 413, 422) is halved until the refused line is found. Anything else, no connection or no answer in
  * time: the server is away. Then the batch is held and the breaker says when to try again.
  *

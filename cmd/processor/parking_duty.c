@@ -68,10 +68,10 @@ static void write_summary(const void *event, struct json_writer *out)
     json_double(out, "duration", summary->duration_s);
     json_bool(out, "matched", summary->matched);
     json_text(out, "id", id);
-    if (summary->revision > 1) {
-        json_bool(out, "corrects", true);
+    id_format(&summary->session_id, id);
+    json_text(out, "session", id);
+    if (summary->revision > 1)
         json_int(out, "revision", summary->revision);
-    }
     if (summary->withdrawn)
         json_bool(out, "withdrawn", true);
 }

@@ -17,6 +17,10 @@ void summary_write(const struct vehicle_summary *summary, struct buffer *out)
         id_format(&summary->id, id);
         json_text(&writer, "id", id);
     }
+    if (!id_is_zero(&summary->session)) {
+        id_format(&summary->session, id);
+        json_text(&writer, "session", id);
+    }
     if (summary->revision > 0)
         json_int(&writer, "revision", summary->revision);
     if (summary->withdrawn)

@@ -3,8 +3,9 @@
  *
  *     {"vehicle":…,"entryTime":…,"exitTime":…,"duration":…,"matched":…,"id":…}
  *
- * followed by "revision" and "withdrawn" where the session was corrected. A line without an id has
- * the one derived from what it says, so that the same line twice is one.
+ * followed by "session" where it is known, and by "revision" and "withdrawn" where that was
+ * corrected. A line without an id has the one derived from what it says, so that the same line
+ * twice is one.
  *
  * Errors  ERROR_INVALID with a reason of json.h and the pointer of the field.
  */

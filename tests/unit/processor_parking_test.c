@@ -41,6 +41,7 @@ struct writer {
     bool bare;           /* answers with 200 alone */
     struct http_exchange *silent[SILENT_MAX];
     size_t silent_count;
+    const char *failure_type, *failure_body;
 };
 
 static void take_line(struct writer *writer, const char *line, size_t size, int number,
@@ -94,7 +95,8 @@ static void on_post(void *context, struct http_exchange *exchange)
     else if (writer->failures > 0 && writer->failures-- && !writer->failure)
         stay_silent(writer, exchange);
     else if (writer->failures >= 0 && writer->failure)
-        http_reply(exchange, writer->failure, "text/plain", "", 0);
+        http_reply(exchange, writer->failure, writer->failure_type, writer->failure_body,
+                   strlen(writer->failure_body));
     else if (memmem(body, size, POISON, strlen(POISON)))
         http_reply(exchange, 422, "text/plain", "", 0);
     else
@@ -116,7 +118,8 @@ static void writer_listen(struct writer *writer)
 
 static void writer_open(struct writer *writer)
 {
-    *writer = (struct writer){.metrics = metrics_new()};
+    *writer =
+        (struct writer){.metrics = metrics_new(), .failure_type = "text/plain", .failure_body = ""};
     pthread_mutex_init(&writer->lock, NULL);
     writer->reservation = server_reserve_port(&writer->port);
     assert_true(writer->reservation >= 0);
@@ -403,7 +406,7 @@ static void a_stay_is_priced_stored_and_told(void **state)
                                                   "\"exitTime\":\"2026-11-21T10:30:00.000Z\","
                                                   "\"duration\":9000,\"matched\":true,\"id\":\""),
                      1);
-    assert_int_equal(count_in_file(&scene.writer, "corrects"), 0);
+    assert_int_equal(count_in_file(&scene.writer, "revision"), 0);
     assert_int_equal(count_in_file(&scene.writer, "withdrawn"), 0);
     expect_metric(&scene, "parking_sessions_total{matched=\"true\"} 1\n");
     expect_metric(&scene, "delivery_circuit_state{server=\"writer\"} 1\n");
@@ -442,9 +445,7 @@ static void a_late_entry_corrects(void **state)
                    " ORDER BY withdrawn, revision, matched",
                    "f|f|1|0\nt|f|1|600\nf|t|2|0");
     assert_int_equal(count_in_file(&scene.writer, "AAA111"), 3);
-    assert_int_equal(
-        count_in_file(&scene.writer, "\"corrects\":true,\"revision\":2,\"withdrawn\":true}"), 1);
-    assert_int_equal(count_in_file(&scene.writer, "corrects"), 1);
+    assert_int_equal(count_in_file(&scene.writer, "\"revision\":2,\"withdrawn\":true}"), 1);
     expect_metric(&scene, "parking_sessions_total{matched=\"false\"} 1\n");
     scene_close(&scene);
 }
@@ -594,11 +595,22 @@ static void an_absent_writer_burns_no_attempt(void **state)
 static const struct failing {
     const char *name;
     int status; /* 0: no answer at all */
+    const char *type, *body;
 } failings[] = {
-    {"a server that fails", 500},         {"one that is overloaded", 503},
-    {"too many requests", 429},           {"a path that is not there", 404},
-    {"a redirection is no answer", 301},  {"somebody who wants a password", 401},
-    {"no answer before the deadline", 0},
+    {"a server that fails", 500, "text/plain", ""},
+    {"one that is overloaded", 503, "text/plain", ""},
+    {"too many requests", 429, "text/plain", ""},
+    {"a path that is not there", 404, "text/plain", ""},
+    {"a redirection is no answer", 301, "text/plain", ""},
+    {"somebody who wants a password", 401, "text/plain", ""},
+    {"no answer before the deadline", 0, "text/plain", ""},
+    {"a page of somebody else", 200, "text/html", "<h1>It works!</h1>"},
+    {"no line has a verdict", 200, HTTP_NDJSON, ""},
+    {"a line too many", 200, HTTP_NDJSON,
+     "{\"line\":1,\"status\":200}\n{\"line\":2,\"status\":200}\n"},
+    {"a line twice", 200, HTTP_NDJSON,
+     "{\"line\":1,\"status\":200}\n{\"line\":1,\"status\":200}\n"},
+    {"half a verdict", 200, HTTP_NDJSON, "{\"line\":1,\"sta"},
 };
 
 static struct fixture *shared; /* RUN_ROWS has no fixture of its own */
@@ -613,6 +625,8 @@ static void is_asked_again(void **state)
     scene_open(&scene, shared);
     scene.settings.writer.timeout_ms = 300;
     scene.writer.failure = row->status;
+    scene.writer.failure_type = row->type;
+    scene.writer.failure_body = row->body;
     scene.writer.failures = 2;
     start_all(&scene);
     stay(&scene, "AAA111");
