@@ -20,7 +20,6 @@
 #define REPLAY_GROUPS_PER_SECOND 20 /* at a limited rate */
 #define LINEAGE_HEADERS 5
 #define PURGE_GROUP 256
-#define LIST_SHARE 4 /* asking where DEAD ends gets this part of the time */
 
 /* ---- what both do ---- */
 
@@ -116,7 +115,7 @@ static bool find_end(struct labour *labour, struct error *err)
 {
     return labour->work->end[0] ||
            broker_list(labour->walk.broker, note_end, labour->work,
-                       dead_walk_remaining_ms(&labour->walk) / LIST_SHARE, err) ||
+                       dead_walk_remaining_ms(&labour->walk), err) ||
            error_wrap(err, "find the last dead letter");
 }
 
@@ -353,7 +352,8 @@ bool dead_letter_replay(struct broker *broker, const struct dead_filter *filter,
         return error_set(err, ERROR_INVALID, "replay dead letters: a negative rate");
     replay->labour.wants_all = true;
     if (!find_end(&replay->labour, err)) {
-        well = false;
+        /* the time is over, and next is where it began; where it is "", that would be the end */
+        well = err->code == ERROR_TIMEOUT && replay->labour.walk.next[0];
     } else if (work->dry_run) {
         well = only_count(&replay->labour, err);
     } else {
