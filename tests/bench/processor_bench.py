@@ -53,7 +53,7 @@ def drain(stack, count):
 
 
 def measure(template, broker, count, size):
-    stack = Stack(template, broker, {"all": {"STREAM_MAX_BYTES": str(2**31)}}).start()
+    stack = Stack(template, broker, {"all": {"STREAM_MAX_BYTES": str(2**30)}}).start()
     try:
         assert stack.processor.stop() == 0
         fill(stack, count, size)
